@@ -1,0 +1,41 @@
+"""Checks of keys and tokens that never show them."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["fault_of", "looks_like_token", "scrubbed", "without_bearer"]
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
+_LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{32,}(?![\w-])")
+_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def fault_of(value: object) -> str | None:
+    """What is wrong with a key or a token, or None. RFC 9110 allows visible ASCII only in such a header's value."""
+    if not isinstance(value, str):
+        return f"is of type {type(value).__name__}; expected a str"
+    if not value:
+        return "is empty"
+    if value != value.strip():
+        return "has white space or a line break around it"
+    if not _VISIBLE.fullmatch(value):
+        return "has white space, a control character or a non-ASCII character in it"
+    return None
+
+
+def without_bearer(token: str) -> str:
+    """A token as it is often copied, without its leading ``Bearer``."""
+    return token[7:].lstrip(" ") if token[:7].lower() == "bearer " else token
+
+
+def looks_like_token(value: str) -> bool:
+    """Whether this is a JSON Web Token, which no Azure OpenAI key looks like."""
+    return value.startswith("eyJ") and value.count(".") == 2
+
+
+def scrubbed(text: str) -> str:
+    """``text`` with everything that could be a token or a key masked; the GUIDs of tenants and clients stay."""
+    text = _JWT.sub("***", text)
+    return _LONG.sub(lambda m: m[0] if _GUID.fullmatch(m[0]) else "***", text)

@@ -1,0 +1,283 @@
+"""Build the HTTP library's own client around our transport."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import weakref
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import openai
+
+from azure_shim import errors
+from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.transport.exchange import Engine
+from azure_shim.transport.pool import shared_pool
+from azure_shim.transport.private import selector_of
+from azure_shim.values import Credential, Deployments, Provider
+
+__all__ = ["ConfigurationError", "async_http_client", "build_client", "http_client", "own_settings", "validated"]
+
+_POOL_OPTIONS = ("verify", "cert", "trust_env", "proxy", "mounts", "http1", "http2", "limits")
+_LIBRARIES = ("httpx", "httpx2")
+
+
+class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):
+    """A `ConfigurationError` that code which handles the SDK's errors catches too."""
+
+
+def validated(read: Callable[[], Settings]) -> Settings:
+    """``read()``, with its `ConfigurationError` as one that is also an ``openai.OpenAIError``."""
+    try:
+        return read()
+    except errors.ConfigurationError as error:
+        raise ConfigurationError(error.problems) from None
+
+
+def http_client(
+    *,
+    azure_endpoint: str | None = None,
+    base_url: Any = None,
+    resource_name: str | None = None,
+    api_version: str | None = None,
+    api_key: str | Callable[[], str] | None = None,
+    azure_ad_token: str | None = None,
+    azure_ad_token_provider: Callable[[], str] | None = None,
+    credential: Any = None,
+    api_key_header: str | None = None,
+    azure_deployment: str | None = None,
+    deployment_id: str | None = None,
+    deployments: Deployments | None = None,
+    unmapped_models: str | None = None,
+    default_headers: Mapping[str, str] | None = None,
+    http_client: Any = None,
+    library: str | None = None,
+    transport: Any = None,
+    timeout: Any = None,
+    **options: Any,
+) -> Any:
+    """An ``httpx.Client`` or ``httpx2.Client`` through which any OpenAI client reaches Azure OpenAI.
+
+    ``openai.OpenAI(api_key="unused", http_client=azure_shim.http_client(azure_endpoint=..., api_key=...))``; whatever
+    that client sends to whatever host it was told, and every credential that it adds, is rewritten to the target.
+
+    Args:
+        azure_endpoint, base_url, resource_name, api_version, api_key, azure_ad_token, azure_ad_token_provider,
+        credential, api_key_header, azure_deployment, deployment_id, deployments, unmapped_models: as for
+            `azure_shim.OpenAI`.
+        default_headers: headers for every request to the target.
+        http_client: a client of either library whose connections, proxies, hooks and timeout are to be used. It is
+            neither changed nor closed.
+        library: ``"httpx"`` or ``"httpx2"``; by default that of ``http_client`` or ``transport``, else the one that the
+            installed openai is built on.
+        transport: a transport of that library to send with, instead of a pool of connections.
+        timeout: in seconds or as the library's ``Timeout``; by default the SDK's 600 s, 5 s to connect.
+        options: ``verify``, ``cert``, ``trust_env``, ``proxy``, ``mounts``, ``http1``, ``http2``, ``limits``,
+            ``event_hooks``, ``follow_redirects`` (True by default), ``max_redirects``: as the library's client has them.
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+        TypeError: ``http_client`` or ``transport`` belongs to another library or is async.
+    """
+    arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
+    return _http_client(arguments, default_headers, http_client, library, transport, timeout, options, is_async=False)
+
+
+def async_http_client(
+    *,
+    azure_endpoint: str | None = None,
+    base_url: Any = None,
+    resource_name: str | None = None,
+    api_version: str | None = None,
+    api_key: str | Provider | None = None,
+    azure_ad_token: str | None = None,
+    azure_ad_token_provider: Provider | None = None,
+    credential: Any = None,
+    api_key_header: str | None = None,
+    azure_deployment: str | None = None,
+    deployment_id: str | None = None,
+    deployments: Deployments | None = None,
+    unmapped_models: str | None = None,
+    default_headers: Mapping[str, str] | None = None,
+    http_client: Any = None,
+    library: str | None = None,
+    transport: Any = None,
+    timeout: Any = None,
+    **options: Any,
+) -> Any:
+    """An ``httpx.AsyncClient`` or ``httpx2.AsyncClient`` for any AsyncOpenAI client; as `http_client`.
+
+    ``api_key`` and ``azure_ad_token_provider`` may be functions that return awaitables; others run in a thread, so that
+    the event loop never waits for them.
+    """
+    arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
+    return _http_client(arguments, default_headers, http_client, library, transport, timeout, options, is_async=True)
+
+
+def _http_client(
+    arguments: Mapping[str, Any],
+    default_headers: Mapping[str, str] | None,
+    given: Any,
+    library_name: str | None,
+    transport: Any,
+    timeout: Any,
+    options: Mapping[str, Any],
+    *,
+    is_async: bool,
+) -> Any:
+    inherited = own_settings(given)
+    if inherited is not None and not any(value is not None for value in arguments.values()):
+        settings = inherited
+    else:
+        settings = validated(lambda: read_settings(arguments, is_async=is_async))
+    if default_headers:
+        settings = settings.with_headers(default_headers)
+    return build_client(
+        settings,
+        is_async=is_async,
+        given=given,
+        library_name=library_name,
+        transport=transport,
+        options={k: v for k, v in {**options, "timeout": timeout}.items() if v is not None},
+    )
+
+
+def own_settings(client: Any) -> Settings | None:
+    """The settings of a client that `build_client` built; None for any other."""
+    return getattr(client, "azure_shim_settings", None)
+
+
+def build_client(
+    settings: Settings,
+    *,
+    is_async: bool,
+    given: Any = None,
+    library_name: str | None = None,
+    transport: Any = None,
+    options: Mapping[str, Any] | None = None,
+    placeholder: bytes | None = None,
+) -> Any:
+    """The library's client whose transport speaks Azure.
+
+    ``given`` is a caller's client, or one of ours, whose connections are used; ``placeholder`` is the Authorization
+    that the shim's own client writes (see `Engine`).
+    """
+    binding = _binding(_family(given, transport, library_name, is_async=is_async))
+    module = binding.LIBRARY.module
+    azure = binding.AsyncAzureTransport if is_async else binding.AzureTransport
+    wanted = dict(options or {})
+    closers: list[Callable[[], Any]] = []
+    if transport is not None:
+        azure.check(transport)
+        select: Callable[[Any], Any] = lambda url: transport  # noqa: E731
+        closers.append(transport.aclose if is_async else transport.close)
+    elif given is not None:
+        wanted = {**_public_settings(given), **wanted}
+        select = _selector(given)
+    else:
+        pool = shared_pool(
+            binding.LIBRARY, is_async=is_async, options={k: wanted.pop(k) for k in _POOL_OPTIONS if k in wanted}
+        )
+        select = pool.select
+        closers.append(pool.arelease if is_async else pool.release)
+    made = azure.around(Engine(binding.LIBRARY, settings.target, select, placeholder), closers)
+    if given is None and transport is None:
+        weakref.finalize(made, _release_once, made.closers, pool.release)
+    wanted["timeout"] = _timeout(module, wanted.get("timeout"))
+    wanted.setdefault("follow_redirects", True)
+    client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
+    client.azure_shim_settings, client.azure_shim_select, client.azure_shim_given = settings, select, given
+    return client
+
+
+def _release_once(closers: list[Callable[[], Any]], release: Callable[[], None]) -> None:
+    """A transport that was dropped without being closed gives its pool back."""
+    if closers:
+        closers.clear()
+        release()
+
+
+def _selector(client: Any) -> Callable[[Any], Any]:
+    ours: Callable[[Any], Any] | None = getattr(client, "azure_shim_select", None)
+    chosen = selector_of(client) if ours is None else ours
+
+    def select(url: Any) -> Any:
+        if client.is_closed:
+            raise RuntimeError("Cannot send a request, as the client that was given as http_client has been closed.")
+        return chosen(url)
+
+    return select
+
+
+def _public_settings(client: Any) -> dict[str, Any]:
+    """What a caller's client does around its transport, to be done by ours as well."""
+    names = ("timeout", "follow_redirects", "max_redirects", "headers", "cookies", "params", "auth", "trust_env")
+    settings = {name: getattr(client, name) for name in names}
+    settings["event_hooks"] = {event: list(hooks) for event, hooks in client.event_hooks.items()}
+    return settings
+
+
+def _timeout(module: Any, timeout: Any) -> Any:
+    if timeout is None:
+        return module.Timeout(600.0, connect=5.0)  # the SDK's (openai/_constants.py)
+    wanted = module.Timeout(timeout) if not hasattr(timeout, "as_dict") else module.Timeout(**timeout.as_dict())
+    if wanted == module.Timeout(5.0):
+        # The SDK takes a timeout that equals the library's default for one that was not given, and uses 600 s.
+        return module.Timeout(5.0, pool=5.001)
+    return wanted
+
+
+@lru_cache(maxsize=None)
+def _client_class(base: Any) -> Any:
+    """The library's own client, which knows what it was built from and which copies of its owner share."""
+
+    class AzureClient(base):  # type: ignore[misc]
+        azure_shim_settings: Settings
+        azure_shim_select: Callable[[Any], Any]
+        azure_shim_given: Any
+
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            return self
+
+    AzureClient.__name__ = AzureClient.__qualname__ = f"Azure{base.__name__}"
+    return AzureClient
+
+
+def _binding(library: str) -> Any:
+    return importlib.import_module(f"azure_shim.transport.on_{library}")
+
+
+def library_of_openai() -> str:
+    """The library that the installed openai is built on: httpx2 from 3.0 on."""
+    return "httpx2" if int(openai.__version__.partition(".")[0]) >= 3 else "httpx"
+
+
+def _family(given: Any, transport: Any, wanted: str | None, *, is_async: bool) -> str:
+    """The library of a caller's client or transport, checked, or the one that was asked for, or openai's."""
+    if wanted is not None and wanted not in _LIBRARIES:
+        raise ConfigurationError([f"library: {wanted!r} is unknown; expected 'httpx' or 'httpx2'"])
+    if given is None:
+        return wanted or _library_of(transport, "BaseTransport", "AsyncBaseTransport") or library_of_openai()
+    colour, other = ("AsyncClient", "Client") if is_async else ("Client", "AsyncClient")
+    found = _library_of(given, colour)
+    kind = f"{type(given).__module__}.{type(given).__qualname__}"
+    if found is None:
+        wrong = "a blocking client" if is_async else "an async client"
+        reason = wrong if _library_of(given, other) else "no client of a supported library"
+        raise TypeError(f"http_client is {reason} ({kind}); expected an instance of httpx.{colour} or httpx2.{colour}")
+    if wanted is not None and wanted != found:
+        raise TypeError(f"http_client is a client of {found} ({kind}); expected {wanted}.{colour}, as library says")
+    if found == "httpx2" and library_of_openai() == "httpx" and int(openai.__version__.partition(".")[0]) < 2:
+        raise TypeError(f"http_client is a client of httpx2 ({kind}); openai {openai.__version__} takes httpx.{colour}")
+    return found
+
+
+def _library_of(value: object, *names: str) -> str | None:
+    for library in _LIBRARIES:
+        # A value's library has been imported by whoever made the value; the other one is never imported for a look.
+        module = sys.modules.get(library)
+        if module is not None and any(isinstance(value, getattr(module, name)) for name in names):
+            return library
+    return None

@@ -1,0 +1,131 @@
+"""The generator that decides what becomes of one request. It does no I/O: it yields effects and is sent outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+from azure_shim.auth.flow import attach
+from azure_shim.auth.secrets import scrubbed
+from azure_shim.values import Answered, Body, Effect, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.wire.bodies import ModelInBody, read_model
+from azure_shim.wire.deployments import resolve
+from azure_shim.wire.operations import Operation
+from azure_shim.wire.request_line import RequestLine, address, refusal_of
+
+__all__ = ["Call", "Route", "route"]
+
+Route = Generator[Effect, Any, Union[Answered, Failed, Refusal]]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as the caller's client made it.
+
+    ``headers`` are cleaned of every credential; ``explicit`` is the credential that the caller gave for this request,
+    if any. ``content`` is the body if it is in memory, else None.
+    """
+
+    line: RequestLine
+    headers: list[Header] = field(repr=False)
+    explicit: Sequence[Header] = field(repr=False)
+    content_type: str
+    content_encoding: str
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """What a call names: the caller's model, the deployment for it, and the body if it has to be another."""
+
+    model: str | None = None
+    deployment: str | None = None
+    body: Body | None = None
+
+
+_NOTHING_NAMED = _Naming()
+
+
+def route(call: Call, target: Target) -> Route:
+    """Send ``call`` to ``target``, or say why not."""
+    line = call.line
+    refusal = refusal_of(line, target)
+    if refusal is not None:
+        return refusal
+    naming = yield from _name_deployment(call, target)
+    if isinstance(naming, Refusal):
+        return naming
+    headers = call.headers
+    if call.explicit:
+        headers = [*headers, *call.explicit]
+    else:
+        credential = yield from attach(target.credential)
+        if isinstance(credential, Refusal):
+            return credential
+        headers = [*headers, credential]
+    served = Served(target.name, line.name, naming.model, naming.deployment)
+    outcome = yield Send(
+        address(line, target, naming.deployment), target.endpoint.origin.authority, headers, naming.body, served
+    )
+    assert isinstance(outcome, (Answered, Failed))
+    return outcome
+
+
+def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Naming | Refusal]:
+    """Find the model that the call names, resolve it, and change the body where this target wants it changed."""
+    operation = call.line.operation
+    if operation is None or not operation.model_at:
+        return _NOTHING_NAMED
+    in_path = target.is_classic and operation.in_deployment
+    drops = target.is_classic and operation.classic_drops_model
+    has_names = target.deployments is not None or target.default_deployment is not None or target.unmapped == "error"
+    if not in_path and not has_names and call.line.deployment is None:
+        return _NOTHING_NAMED
+    found: ModelInBody | None = None
+    if call.line.deployment is None or drops or has_names or not in_path:
+        reading = yield from read_model(call.content, call.content_type, call.content_encoding, operation.model_at)
+        if isinstance(reading, Refusal):
+            return reading
+        found = reading
+    in_body = found.value if found is not None else None
+    model = call.line.deployment or in_body
+    if not model:
+        return _without_model(target, operation, found, in_path=in_path, drops=drops)
+    named = call.line.deployment is not None and call.line.deployment != in_body
+    try:
+        deployment = resolve(target, model, operation.path, is_deployment=named)
+    except Exception as error:  # noqa: BLE001  the caller's own function; the SDK would retry it as a connection error
+        return Refusal(400, "InvalidDeployment", f"deployments of target {target.name!r} raised {type(error).__name__}: {scrubbed(str(error))}", error)
+    if isinstance(deployment, Refusal):
+        return deployment
+    return _Naming(model, deployment, _body_for(found, deployment, in_path=in_path, drops=drops))
+
+
+def _without_model(
+    target: Target, operation: Operation, found: ModelInBody | None, *, in_path: bool, drops: bool
+) -> _Naming | Refusal:
+    """A call that names no model: the default deployment's, or nobody's."""
+    default = target.default_deployment if target.default_for in (None, operation.path) else None
+    if not in_path:
+        return _Naming(body=found.unchanged() if found is not None else None)
+    if not default:
+        return Refusal(
+            400,
+            "ModelMissing",
+            f"{operation.method} /v1{operation.path} names no model: pass model='<deployment>', or create the client "
+            "with azure_deployment='<deployment>'.",
+        )
+    return _Naming(None, default, _body_for(found, default, in_path=in_path, drops=drops))
+
+
+def _body_for(found: ModelInBody | None, deployment: str, *, in_path: bool, drops: bool) -> Body | None:
+    if found is None:
+        return None
+    if drops and found.is_present:
+        # Where the path names the deployment, Azure holds `model` of an image call against its own list of names
+        # (openai-python issue 2892).
+        return found.dropped()
+    if in_path or found.value == deployment:
+        return found.unchanged()
+    return found.replaced(deployment) if found.is_present else found.added(deployment)

@@ -1,0 +1,134 @@
+"""The transports and the auth hook, but for the classes of the one HTTP library that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from typing_extensions import Self
+
+from azure_shim.auth.flow import attach
+from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.errors import ConfigurationError, CredentialError
+from azure_shim.transport.drive import AsyncDriver, SyncDriver, ask, ask_async
+from azure_shim.transport.exchange import Engine, Exchange
+from azure_shim.transport.library import Library
+from azure_shim.values import Header, Refusal
+
+__all__ = ["AsyncTransportCore", "AuthCore", "SyncTransportCore", "suggestion"]
+
+
+def suggestion(name: str, known: tuple[str, ...]) -> str:
+    """The nearest known spelling of an argument, for a message."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _settings_of(arguments: Mapping[str, Any], *, is_async: bool) -> Settings:
+    unknown = [name for name in arguments if name not in (*ARGUMENTS, "default_headers")]
+    if unknown:
+        raise ConfigurationError([f"{name}: no such argument{suggestion(name, ARGUMENTS)}" for name in unknown])
+    settings = read_settings({k: v for k, v in arguments.items() if k in ARGUMENTS}, is_async=is_async)
+    return settings.with_headers(arguments.get("default_headers") or {})
+
+
+class _TransportCore:
+    library: ClassVar[Library]
+    _engine: Engine
+    closers: list[Callable[[], Any]]
+
+    @classmethod
+    def around(cls, engine: Engine, closers: list[Callable[[], Any]]) -> Self:
+        """A transport of an engine that is set up already; ``closers`` are called once when it is closed."""
+        transport = cls.__new__(cls)
+        transport._engine, transport.closers = engine, closers
+        return transport
+
+    @classmethod
+    def check(cls, transport: object) -> None:
+        """Raise TypeError unless ``transport`` is one of the kind that this one can send with."""
+        if isinstance(transport, _TransportCore):
+            raise TypeError(
+                f"transport is a {type(transport).__name__} already: two of them would rewrite one request twice; "
+                "give the inner transport, or use the one that there is"
+            )
+        module, is_async = cls.library.module, issubclass(cls, AsyncTransportCore)
+        if not isinstance(transport, module.AsyncBaseTransport if is_async else module.BaseTransport):
+            kind = type(transport)
+            raise TypeError(
+                f"transport is a {kind.__module__}.{kind.__qualname__}; expected "
+                f"{cls.library.name}.{'AsyncBaseTransport' if is_async else 'BaseTransport'}, since this is an "
+                f"{cls.__module__}.{cls.__qualname__}"
+            )
+
+    def _open(self, transport: Any, arguments: Mapping[str, Any], make: Callable[[], Any], *, is_async: bool) -> None:
+        settings = _settings_of(arguments, is_async=is_async)
+        self.closers = []
+        if transport is None:
+            transport = make()
+            self.closers.append(transport.aclose if is_async else transport.close)
+        self.check(transport)
+        self._engine = Engine(self.library, settings.target, lambda url: transport)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A pool of connections has no second copy; whoever copies an object that holds one shares it.
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self._engine.target.endpoint.origin}>"
+
+
+class SyncTransportCore(_TransportCore):
+    def _handle(self, request: Any) -> Any:
+        library = self.library
+        return SyncDriver(Exchange(self._engine, request, library.ResumedStream, library.BoundedStream)).run()
+
+    def _close(self) -> None:
+        while self.closers:
+            self.closers.pop()()
+
+
+class AsyncTransportCore(_TransportCore):
+    async def _handle(self, request: Any) -> Any:
+        library = self.library
+        exchange = Exchange(self._engine, request, library.AsyncResumedStream, library.AsyncBoundedStream)
+        return await AsyncDriver(exchange).run()
+
+    async def _aclose(self) -> None:
+        while self.closers:
+            await self.closers.pop()()
+
+
+class AuthCore:
+    library: ClassVar[Library]
+    _engine: Engine
+
+    def _open(self, arguments: Mapping[str, Any]) -> None:
+        # A provider may be async: whether it can be awaited is known only when a client uses it.
+        self._engine = Engine(self.library, _settings_of(arguments, is_async=True).target, None)
+
+    def _sign(self, request: Any) -> None:
+        if self._engine.is_own(request.url):
+            machine = attach(self._engine.target.credential)
+            try:
+                machine.send(ask(next(machine).provider))
+            except StopIteration as stop:
+                self._stamp(request, stop.value)
+
+    async def _sign_async(self, request: Any) -> None:
+        if self._engine.is_own(request.url):
+            machine = attach(self._engine.target.credential)
+            try:
+                machine.send(await ask_async(next(machine).provider))
+            except StopIteration as stop:
+                self._stamp(request, stop.value)
+
+    def _stamp(self, request: Any, header: Header | Refusal) -> None:
+        if isinstance(header, Refusal):
+            raise CredentialError(header.message) from header.cause
+        request.headers = self.library.SignedHeaders(self._engine.unsigned(request.headers.raw), header)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} for {self._engine.target.endpoint.origin}>"

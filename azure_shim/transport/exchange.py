@@ -1,0 +1,270 @@
+"""One request of the caller's client, and what the engine does with it in terms of one HTTP library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from typing import Any, Union
+
+from azure_shim.auth.flow import attach
+from azure_shim.routing.route import Call, Route, route
+from azure_shim.transport.library import Library
+from azure_shim.values import Answered, Body, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.wire.endpoints import is_loopback
+from azure_shim.wire.request_line import RequestLine, read
+
+__all__ = ["EXTENSION", "REFUSED", "Engine", "Exchange"]
+
+EXTENSION = "azure_shim"
+"""Where a request's `Served` is found in its ``extensions``."""
+REFUSED = "x-azure-shim-refused"
+"""The header of an answer that this package made itself; its value is the error's code."""
+
+# Removed from every request before the target's own credential is added (promise 1). Cookies would tie a caller's
+# session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
+_NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie", b"host"))
+_CREDENTIALS = (b"authorization", b"api-key")
+# All that a request to another origin may carry, after a redirect.
+_UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
+_CACHED_LINES = 1024
+
+
+class Engine:
+    """What the requests of one transport have in common.
+
+    ``placeholder`` is the Authorization that the shim's own client writes; any other one is then the caller's explicit
+    wish. None means that a plain client writes it, whose own key must never be forwarded.
+    """
+
+    def __init__(self, library: Library, target: Target, select: Any, placeholder: bytes | None = None) -> None:
+        self.library, self.target, self.select, self.placeholder = library, target, select, placeholder
+        origin = target.endpoint.origin
+        self._origin = (origin.scheme, origin.host, origin.port)
+        self._url_origin = (origin.scheme, origin.host)
+        bases = {target.endpoint.v1, target.endpoint.classic} - {None}
+        self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
+        self._credential_headers = (*_CREDENTIALS, target.credential.header.lower().encode())
+        self._extra = [(name.encode(), value.encode()) for name, value in target.headers.items()]
+        self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
+        self._urls: dict[str, Any] = {}
+
+    def url(self, text: str) -> Any:
+        """The library's URL of ``text``. Parsing one costs more than all else that is done to a request."""
+        url = self._urls.get(text)
+        if url is None:
+            url = self.library.URL(text)
+            if len(self._urls) >= _CACHED_LINES:
+                self._urls.clear()
+            self._urls[text] = url
+        return url
+
+    def is_own(self, url: Any) -> bool:
+        """Whether ``url`` is at the target's origin."""
+        scheme, host = url.scheme, url.host
+        return (scheme, host) == self._url_origin and (url.port or _port(scheme)) == self._origin[2]
+
+    def line(self, method: str, url: Any, *, own: bool) -> RequestLine:
+        key = (method, url.raw_path, own)
+        line = self._lines.get(key)
+        if line is None:
+            line = read(method, key[1].decode("ascii"), self._bases if own else ())
+            if len(self._lines) >= _CACHED_LINES:
+                self._lines.clear()
+            self._lines[key] = line
+        return line
+
+    def clean(self, raw: list[Header]) -> tuple[list[Header], list[Header]]:
+        """The caller's headers without any credential, and the credentials if they are the caller's explicit wish."""
+        credentials = self._credential_headers
+        kept, found = [], []
+        for header in raw:
+            name = header[0].lower()
+            if name in credentials:
+                found.append(header)
+            elif name not in _NEVER_FORWARDED:
+                kept.append(header)
+        kept += self._extra
+        if self.placeholder is None:
+            return kept, []
+        return kept, [header for header in found if header[1] != self.placeholder]
+
+    def unsigned(self, raw: list[Header]) -> list[Header]:
+        """``raw`` without any header that could sign it."""
+        return [header for header in raw if header[0].lower() not in self._credential_headers]
+
+    def machine(self, exchange: Exchange) -> Route:
+        """What is to be done with a request, by what its URL and its history say."""
+        request = exchange.request
+        own = self.is_own(request.url)
+        if EXTENSION in request.extensions:
+            return self._follow(request, own=own)
+        if not own and not self._is_openai_spelling(request.url):
+            return _refuse(
+                "OriginNotConfigured",
+                f"{_origin_of(request.url)} is not configured as a target: a client of {self._origin_text()} sends "
+                "nothing to another host.",
+            )
+        headers, explicit = self.clean(request.headers.raw)
+        try:
+            content = request.content
+        except self.library.module.RequestNotRead:
+            content = None
+        get = request.headers.get
+        encoding = get("content-encoding") or ""
+        line = exchange.line = self.line(request.method, request.url, own=own)
+        return route(Call(line, headers, explicit, get("content-type") or "", encoding.lower(), content), self.target)
+
+    def _is_openai_spelling(self, url: Any) -> bool:
+        """Whether a plain client may mean the target by this URL: an OpenAI path at any origin.
+
+        The shim's own client writes the target's URL itself, so that every other one was asked for as another host.
+        """
+        if self.placeholder is not None:
+            return False
+        path = url.raw_path.split(b"?", 1)[0].decode("ascii")
+        markers = ("/v1/", "/openai/", "/deployments/")
+        return any(m in path for m in markers) or self.line("POST", url, own=False).operation is not None
+
+    def _origin_text(self) -> str:
+        return str(self.target.endpoint.origin)
+
+    def _follow(self, request: Any, *, own: bool) -> Route:
+        """The next hop of a redirect, whose path is the server's: signed at the target, unsigned anywhere else."""
+        if own:
+            return self._follow_own(request)
+        scheme, host = request.url.scheme, request.url.host
+        if scheme != "https" and not (scheme == "http" and is_loopback(host)):
+            return _refuse("RedirectRefused", f"the redirect to {_origin_of(request.url)} leaves https.")
+        if request.method not in ("GET", "HEAD"):
+            return _refuse(
+                "RedirectRefused",
+                f"the redirect to {_origin_of(request.url)} would send the request's body to a host that is not "
+                "configured.",
+            )
+        return _follow_elsewhere(request)
+
+    def _follow_own(self, request: Any) -> Route:
+        headers, explicit = self.clean(request.headers.raw)
+        if not explicit:
+            credential = yield from attach(self.target.credential)
+            if isinstance(credential, Refusal):
+                return credential
+            explicit = [credential]
+        outcome = yield Send(
+            str(request.url),
+            self.target.endpoint.origin.authority,
+            headers + explicit,
+            None,
+            Served(self.target.name, "redirect"),
+        )
+        assert isinstance(outcome, (Answered, Failed))
+        return outcome
+
+
+def _follow_elsewhere(request: Any) -> Route:
+    headers = [header for header in request.headers.raw if header[0].lower() in _UNSIGNED]
+    served = Served(_origin_of(request.url), "redirect")
+    outcome = yield Send(str(request.url), request.url.netloc.decode("ascii"), headers, None, served)
+    assert isinstance(outcome, (Answered, Failed))
+    return outcome
+
+
+def _refuse(code: str, message: str) -> Route:
+    return Refusal(403, code, message)
+    yield  # a machine that does nothing is still a generator
+
+
+def _port(scheme: str) -> int | None:
+    return {"https": 443, "http": 80}.get(scheme)
+
+
+def _origin_of(url: Any) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+class Exchange:
+    """The library's side of one request.
+
+    The caller's request itself is not sent. It is brought up to date with what is sent (URL, host, body) but for the
+    credential, since it is what the caller later finds in ``response.request``, in logs, and in a redirect.
+    """
+
+    __slots__ = ("_bounded", "_resumed", "engine", "library", "line", "request")
+
+    def __init__(self, engine: Engine, request: Any, resumed: Any, bounded: Any) -> None:
+        self.engine, self.library, self.request = engine, engine.library, request
+        self.line: RequestLine | None = None
+        self._resumed, self._bounded = resumed, bounded
+
+    def attempt(self, send: Send, rest: Any) -> tuple[Any, Any]:
+        """The transport to use and a request of its own for this attempt."""
+        request, headers = self.request, send.headers
+        url = self.engine.url(send.url)
+        if send.body is not None:
+            request.stream = self._stream(send.body, rest)
+            headers = _resized(headers, send.body.grown_bytes)
+        if request.url.netloc != url.netloc:
+            # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
+            request.extensions.pop("sni_hostname", None)
+            request.headers["Host"] = send.authority
+        request.url = url
+        request.extensions[EXTENSION] = send.served
+        headers = [(b"Host", send.authority.encode()), *headers]
+        own = self.library.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
+        )
+        return self.engine.select(url), own
+
+    def _stream(self, body: Body, rest: Any) -> Any:
+        if body.whole:
+            return self.library.ByteStream(body.content)
+        return self._resumed(body.content, rest, self.request.stream)
+
+    def answered(self, response: Any) -> Answered:
+        """The head of a response, before anybody has read its body."""
+        content_type = response.headers.get("content-type") or ""
+        if content_type.startswith("application/json"):
+            limit_s = self.request.extensions.get("timeout", {}).get("read")
+            if limit_s is not None:
+                response.stream = self._bounded(response.stream, limit_s)
+        return Answered(response.status_code, content_type, response)
+
+    def finish(self, result: Answered | Failed | Refusal) -> Any:
+        """The response for the caller's client; raises the library's error if there is none."""
+        if isinstance(result, Refusal):
+            return self._local(result)
+        if isinstance(result, Failed):
+            raise result.error
+        return result.response
+
+    def misplaced(self, result: Answered | Failed | Refusal) -> Refusal | None:
+        """Why a success is none: a page where the operation answers JSON, from a proxy, a portal or a wrong endpoint.
+
+        The SDK would hand the page to the caller as a str.
+        """
+        if not isinstance(result, Answered) or not 200 <= result.status < 300:
+            return None
+        operation = self.line.operation if self.line is not None else None
+        if operation is None or not operation.answers_json or not result.content_type.startswith("text/html"):
+            return None
+        return Refusal(
+            502,
+            "NotAnAnswer",
+            f"{self.engine.target.endpoint.origin} answered {operation} with {result.status} and a text/html page where "
+            "Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong endpoint answers like that.",
+        )
+
+    def _local(self, refusal: Refusal) -> Any:
+        body = {"error": {"code": refusal.code, "message": refusal.message, "param": None, "type": "azure_shim"}}
+        headers = {"content-type": "application/json", REFUSED: refusal.code, "x-should-retry": "false"}
+        extensions = {EXTENSION: refusal}
+        content = json.dumps(body).encode()
+        return self.library.Response(refusal.status, headers=headers, content=content, extensions=extensions)
+
+
+def _resized(headers: list[Header], grown_bytes: int) -> list[Header]:
+    """``headers`` with the length of a body that became longer or shorter; a chunked one has none."""
+    return [
+        (name, str(int(value) + grown_bytes).encode()) if name.lower() == b"content-length" else (name, value)
+        for name, value in headers
+    ]

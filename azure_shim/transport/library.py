@@ -1,0 +1,158 @@
+"""What the engine needs of an HTTP library. httpx and httpx2 have the same public names, so one description serves both."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import ModuleType
+from typing import Any, NoReturn
+
+import anyio
+
+__all__ = ["Library"]
+
+# What a socket, TLS or a third-party transport may raise where httpx would raise its own.
+_FOREIGN = (OSError, EOFError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class Library:
+    """One HTTP library: its classes, and streams and errors of its own kind."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module: Any = module
+        self.name = module.__name__
+        self.Request: Any = module.Request
+        self.Response: Any = module.Response
+        self.Headers: Any = module.Headers
+        self.URL: Any = module.URL
+        self.ByteStream: Any = module.ByteStream
+        self.errors = (module.TransportError, *_FOREIGN)
+        self.ResumedStream, self.AsyncResumedStream = _resumed_streams(module)
+        self.BoundedStream, self.AsyncBoundedStream = _bounded_streams(module)
+        self.SignedHeaders = _signed_headers(module)
+
+    def owns(self, transport: object) -> bool:
+        """Whether ``transport`` is one of this library's, sync or async."""
+        return isinstance(transport, (self.module.BaseTransport, self.module.AsyncBaseTransport))
+
+    def mapped(self, error: Exception) -> Exception:
+        """``error`` as this library's own, so that the SDK sees a connection error or a timeout and not a stranger."""
+        module = self.module
+        if isinstance(error, module.TransportError):
+            return error
+        if isinstance(error, TimeoutError):
+            kind = module.ReadTimeout
+        elif isinstance(error, (ssl.SSLError, ConnectionRefusedError)):
+            kind = module.ConnectError
+        else:
+            kind = module.ReadError
+        mapped: Exception = kind(f"{type(error).__name__}: {error}")
+        mapped.__cause__ = error
+        return mapped
+
+
+def _resumed_streams(module: Any) -> tuple[Any, Any]:
+    """Request bodies whose start was read, and perhaps changed, before they were sent."""
+
+    def consumed() -> NoReturn:
+        raise module.StreamConsumed()
+
+    class ResumedStream(module.SyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, start: bytes, rest: Iterator[bytes], upstream: Any) -> None:
+            self._start, self._upstream = start, upstream
+            self._rest: Iterator[bytes] | None = rest
+
+        def __iter__(self) -> Iterator[bytes]:
+            rest, self._rest = self._rest, None
+            if rest is None:
+                consumed()
+            if self._start:
+                yield self._start
+            yield from rest
+
+        def close(self) -> None:
+            self._upstream.close()
+
+    class AsyncResumedStream(module.AsyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, start: bytes, rest: AsyncIterator[bytes], upstream: Any) -> None:
+            self._start, self._upstream = start, upstream
+            self._rest: AsyncIterator[bytes] | None = rest
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            rest, self._rest = self._rest, None
+            if rest is None:
+                consumed()
+            if self._start:
+                yield self._start
+            async for chunk in rest:
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._upstream.aclose()
+
+    return ResumedStream, AsyncResumedStream
+
+
+def _signed_headers(module: Any) -> Any:
+    """Headers with a credential that goes out with them and is left behind when they are copied.
+
+    A redirect copies a request's headers, and both libraries take off only ``Authorization`` when it leads elsewhere,
+    not ``api-key``; a repr shows all but ``authorization``.
+    """
+
+    class SignedHeaders(module.Headers):  # type: ignore[misc,name-defined]
+        def __init__(self, headers: Any, credential: tuple[bytes, bytes]) -> None:
+            super().__init__(headers)
+            self._credential = credential
+
+        @property
+        def raw(self) -> list[tuple[bytes, bytes]]:
+            return [*super().raw, self._credential]
+
+        def __getitem__(self, key: str) -> str:
+            return self._credential[1].decode() if self._is_credential(key) else str(super().__getitem__(key))
+
+        def __contains__(self, key: Any) -> bool:
+            return self._is_credential(key) or super().__contains__(key)
+
+        def _is_credential(self, key: Any) -> bool:
+            return isinstance(key, str) and key.lower() == self._credential[0].decode().lower()
+
+    return SignedHeaders
+
+
+def _bounded_streams(module: Any) -> tuple[Any, Any]:
+    """Response bodies that must end by a deadline: a server that trickles never trips a timeout between two reads."""
+
+    def check(deadline: float, clock: Callable[[], float]) -> None:
+        if clock() > deadline:
+            raise module.ReadTimeout("the answer did not end within the read timeout after it began")
+
+    class BoundedStream(module.SyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, upstream: Any, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+            self._upstream, self._clock = upstream, clock
+            self._deadline = clock() + limit_s
+
+        def __iter__(self) -> Iterator[bytes]:
+            for chunk in self._upstream:
+                check(self._deadline, self._clock)
+                yield chunk
+
+        def close(self) -> None:
+            self._upstream.close()
+
+    class AsyncBoundedStream(module.AsyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, upstream: Any, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+            self._upstream, self._clock = upstream, clock
+            self._deadline = clock() + limit_s
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for chunk in self._upstream:
+                check(self._deadline, self._clock)
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._upstream.aclose()
+
+    return BoundedStream, AsyncBoundedStream

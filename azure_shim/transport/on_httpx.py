@@ -1,0 +1,81 @@
+"""The transport and the auth hook for clients of httpx."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import httpx
+
+from azure_shim.transport.base import AsyncTransportCore, AuthCore, SyncTransportCore
+from azure_shim.transport.library import Library
+
+__all__ = ["LIBRARY", "AsyncAzureTransport", "AzureAuth", "AzureTransport"]
+
+LIBRARY = Library(httpx)
+
+
+class AzureTransport(SyncTransportCore, httpx.BaseTransport):
+    """A transport for ``httpx.Client`` that sends OpenAI requests to Azure OpenAI.
+
+    Args:
+        transport: what sends; a ``httpx.HTTPTransport`` of its own by default, which is closed with this one.
+        settings: the arguments of `azure_shim.OpenAI` that say where and how: ``azure_endpoint``, ``api_key``, ...
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+        TypeError: ``transport`` belongs to another library, is async, or is such a transport already.
+    """
+
+    library = LIBRARY
+
+    def __init__(self, transport: httpx.BaseTransport | None = None, **settings: Any) -> None:
+        self._open(transport, settings, httpx.HTTPTransport, is_async=False)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = self._handle(request)
+        return response
+
+    def close(self) -> None:
+        self._close()
+
+
+class AsyncAzureTransport(AsyncTransportCore, httpx.AsyncBaseTransport):
+    """A transport for ``httpx.AsyncClient`` that sends OpenAI requests to Azure OpenAI; as `AzureTransport`."""
+
+    library = LIBRARY
+
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, **settings: Any) -> None:
+        self._open(transport, settings, httpx.AsyncHTTPTransport, is_async=True)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = await self._handle(request)
+        return response
+
+    async def aclose(self) -> None:
+        await self._aclose()
+
+
+class AzureAuth(AuthCore, httpx.Auth):
+    """Signs the requests of a httpx client to one Azure OpenAI endpoint, and no others.
+
+    For code that spells Azure's URLs itself. It takes the settings of `azure_shim.OpenAI`; requests to another origin
+    than the endpoint's pass as they are.
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+    """
+
+    library = LIBRARY
+
+    def __init__(self, **settings: Any) -> None:
+        self._open(settings)
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._sign(request)
+        yield request
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        await self._sign_async(request)
+        yield request
+

@@ -1,0 +1,217 @@
+"""The vocabulary of the engine: what a request asks for, where it may go, what is to be done, and what came of it.
+
+Everything here is frozen and slotted. Secrets are kept in fields that no ``repr`` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+__all__ = [
+    "DEFAULT_PORTS",
+    "Answered",
+    "Ask",
+    "Asked",
+    "Body",
+    "Credential",
+    "Deployments",
+    "Effect",
+    "Endpoint",
+    "Failed",
+    "Header",
+    "Origin",
+    "Peek",
+    "Provider",
+    "Refusal",
+    "Send",
+    "Served",
+    "Target",
+]
+
+Header = tuple[bytes, bytes]
+Provider = Callable[[], Any]
+"""A callable that returns a key or a token, or an awaitable of one."""
+Deployments = Union[Mapping[str, str], Callable[[str], Union[str, None]]]
+"""From the model's name that a caller uses to the deployment's name on Azure."""
+
+DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port: what a credential belongs to (RFC 6454)."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """What belongs into a ``Host`` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One resource (or gateway, or project): where its two surfaces begin.
+
+    ``classic`` and ``v1`` are paths without a trailing slash; ``classic`` is None where only v1 exists (projects).
+    ``cloud`` is None for a gateway or a private name.
+    """
+
+    origin: Origin
+    classic: str | None
+    v1: str
+    cloud: str | None = None
+
+    @property
+    def is_project(self) -> bool:
+        return self.classic is None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What signs the requests to one target: a key or a token, given once or by a provider.
+
+    ``header`` is the name of the header for a key; a token always goes out as ``Authorization: Bearer``. Exactly one of
+    ``value`` and ``provider`` is set, but for a target that is signed by the caller's own headers, which has neither.
+    """
+
+    source: str
+    header: str = "api-key"
+    is_token: bool = False
+    value: str | None = field(default=None, repr=False)
+    provider: Provider | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place that can serve: an endpoint, its surface, its deployments and its credential.
+
+    ``api_version`` is a dated version for the classic surface; None, ``"preview"`` or ``"latest"`` for v1.
+    ``default_deployment`` serves the models that ``deployments`` does not name; ``default_for`` limits it to one
+    operation's path when its endpoint named one.
+    """
+
+    name: str
+    endpoint: Endpoint
+    api_version: str | None
+    credential: Credential
+    deployments: Deployments | None = None
+    default_deployment: str | None = None
+    default_for: str | None = None
+    unmapped: str = "passthrough"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_classic(self) -> bool:
+        return self.api_version is not None and self.api_version[:1].isdigit()
+
+    @property
+    def base_path(self) -> str:
+        """Where the target's surface begins."""
+        endpoint = self.endpoint
+        return endpoint.classic if self.is_classic and endpoint.classic is not None else endpoint.v1
+
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who a request was sent to; found under ``"azure_shim"`` in ``request.extensions``.
+
+    ``model`` is the name that the caller used, ``deployment`` the one that Azure got; both are None for operations
+    that name neither.
+    """
+
+    target: str
+    operation: str
+    model: str | None = None
+    deployment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The request is not sent; the caller gets this as the answer, which the SDK turns into its error for ``status``.
+
+    ``cause`` is the exception behind it, if there was one.
+    """
+
+    status: int
+    code: str
+    message: str
+    cause: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What to send instead of the caller's body.
+
+    ``whole`` says whether ``content`` is all of it, or only replaces what was peeked at, with the rest to follow.
+    ``grown_bytes`` is the change in length.
+    """
+
+    content: bytes = field(repr=False)
+    whole: bool
+    grown_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Effect: call ``provider`` for a key or a token. Answered by `Asked`."""
+
+    provider: Provider = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Effect: feed the start of the request's body to ``feed`` until it returns True. Answered by None."""
+
+    feed: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Effect: send the request to ``url``. Answered by `Answered` or `Failed`.
+
+    ``headers`` are the caller's, cleaned, with the target's credential; ``authority`` is the host that ``url`` names.
+    ``body`` is None to send the caller's own.
+    """
+
+    url: str
+    authority: str
+    headers: list[Header] = field(repr=False)
+    body: Body | None
+    served: Served | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a provider returned or raised."""
+
+    value: object = field(default=None, repr=False)
+    error: Exception | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A response's head has come; ``response`` is the HTTP library's own, its body unread."""
+
+    status: int
+    content_type: str
+    response: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No response came; ``error`` is the HTTP library's own."""
+
+    error: Exception
+
+
+Effect = Union[Ask, Peek, Send]

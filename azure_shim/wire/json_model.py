@@ -1,0 +1,175 @@
+"""Find one string member of a JSON object in its bytes, to read or to replace it and leave every other byte alone.
+
+A body may be megabytes of base64, so nothing here parses it. The member is found at the front (openai 3.54 writes
+``model`` first) or from the back (openai 2.x writes it after ``messages``), each proved to be at the top level, and
+only else by one pass over the strings of the body, which `bytes.find` walks at memory speed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+__all__ = ["Member", "find", "with_member", "without"]
+
+_FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
+_BRACKET = re.compile(rb"[{}\[\]]")
+_SPACE = b" \t\r\n"
+# How much of the end of a body is worth parsing to prove where a member stands, and how many candidates to try.
+_TAIL_BYTES = 65_536
+_TAIL_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an object: where its key starts, where its value starts and ends, and the value if a string."""
+
+    key_start: int
+    start: int
+    end: int
+    value: str | None
+
+    def replaced(self, body: bytes, value: str) -> bytes:
+        """``body`` with this member's value replaced by the string ``value``."""
+        return b"".join((body[: self.start], json.dumps(value).encode(), body[self.end :]))
+
+
+def find(body: bytes, path: tuple[str, ...]) -> Member | None:
+    """The member at ``path`` of the JSON object ``body``; None when there is none, or no JSON object.
+
+    A key that stands twice makes no sense in a request (RFC 7493, section 2.3); which of the two is found is not promised.
+    """
+    if len(path) == 1:
+        member = _find_quickly(body, path[0])
+        if member is not None:
+            return member
+    start, end = 0, len(body)
+    member = None
+    for name in path:
+        member = _scan(body, start, end, name)
+        if member is None:
+            return None
+        start, end = member.start, member.end
+    return member
+
+
+def without(body: bytes, member: Member) -> bytes:
+    """``body`` without ``member`` and the one comma that belongs to it."""
+    end = _skip_space(body, member.end)
+    if body[end : end + 1] == b",":
+        return body[: member.key_start] + body[_skip_space(body, end + 1) :]
+    before = body[: member.key_start].rstrip(_SPACE)
+    return before.removesuffix(b",") + body[member.end :]
+
+
+def with_member(body: bytes, path: tuple[str, ...], value: str) -> bytes | None:
+    """``body`` with the string ``value`` as its first member; None if it is no object, or ``path`` leads deeper."""
+    start = _skip_space(body, 0)
+    if len(path) != 1 or body[start : start + 1] != b"{":
+        return None
+    rest = body[_skip_space(body, start + 1) :]
+    comma = b"" if rest.startswith(b"}") else b","
+    return b"".join((body[: start + 1], json.dumps(path[0]).encode(), b":", json.dumps(value).encode(), comma, rest))
+
+
+def _find_quickly(body: bytes, name: str) -> Member | None:
+    key = b'"%s"' % name.encode()
+    first = _FIRST.match(body, 0, 4096)
+    if first is not None and first[1] == key:
+        return Member(first.start(1), first.start(2), first.end(2), _text(first[2]))
+    return _from_the_back(body, key)
+
+
+def _text(literal: bytes) -> str:
+    """The text of a JSON string literal."""
+    return json.loads(literal) if b"\\" in literal else literal[1:-1].decode()
+
+
+def _from_the_back(body: bytes, key: bytes) -> Member | None:
+    """The last ``key`` of the body, if what follows it closes exactly one object."""
+    position = len(body)
+    for _ in range(_TAIL_CANDIDATES):
+        position = body.rfind(key, max(0, len(body) - _TAIL_BYTES), position)
+        if position < 0:
+            return None
+        # Inside a string a quote has a backslash before it; a key has a comma or a brace.
+        if body[max(0, position - 64) : position].rstrip(_SPACE)[-1:] not in (b",", b"{"):
+            continue
+        try:
+            json.loads(b"{" + body[position:])
+        except ValueError:
+            continue
+        return _whole_member(body, position, _skip_space(body, position + len(key)) + 1, len(body))
+    return None
+
+
+def _skip_space(body: bytes, position: int) -> int:
+    while body[position : position + 1] in (b" ", b"\t", b"\r", b"\n"):
+        position += 1
+    return position
+
+
+def _string_end(body: bytes, start: int) -> int:
+    """The position after the closing quote of the string that opens at ``start``."""
+    position = start + 1
+    while True:
+        quote = body.find(b'"', position)
+        if quote < 0:
+            raise ValueError("an open string")
+        backslashes = quote - 1
+        while body[backslashes : backslashes + 1] == b"\\":
+            backslashes -= 1
+        if (quote - backslashes) % 2:
+            return quote + 1
+        position = quote + 1
+
+
+def _scan(body: bytes, start: int, end: int, name: str) -> Member | None:
+    """One pass over the object in ``body[start:end]``; the last member called ``name``."""
+    start = _skip_space(body, start)
+    if body[start : start + 1] != b"{":
+        return None
+    found: Member | None = None
+    depth, position, key_start = 1, start + 1, -1
+    try:
+        while depth:
+            quote = body.find(b'"', position, end)
+            for bracket in _BRACKET.finditer(body, position, quote if quote >= 0 else end):
+                depth += 1 if bracket[0] in b"{[" else -1
+                if not depth:
+                    break
+            if quote < 0 or not depth:
+                break
+            string_end = _string_end(body, quote)
+            if depth == 1 and body[(colon := _skip_space(body, string_end)) : colon + 1] == b":":
+                key_start = quote
+                if json.loads(body[quote:string_end]) == name:
+                    found = _whole_member(body, key_start, colon + 1, end)
+            position = string_end
+    except ValueError:
+        return None
+    return found
+
+
+def _whole_member(body: bytes, key_start: int, after_colon: int, end: int) -> Member:
+    start = _skip_space(body, after_colon)
+    if body[start : start + 1] == b'"':
+        stop = _string_end(body, start)
+        return Member(key_start, start, stop, _text(body[start:stop]))
+    depth, position = 0, start
+    while position < end:
+        byte = body[position : position + 1]
+        if byte == b'"':
+            position = _string_end(body, position)
+            continue
+        if byte in (b"{", b"["):
+            depth += 1
+        elif byte in (b"}", b"]"):
+            if not depth:
+                break
+            depth -= 1
+        elif byte == b"," and not depth:
+            break
+        position += 1
+    return Member(key_start, start, len(body[:position].rstrip(_SPACE)), None)
