@@ -188,7 +188,8 @@ def build_client(
     wanted["timeout"] = _timeout(module, wanted.get("timeout"))
     wanted.setdefault("follow_redirects", True)
     client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
-    client.azure_shim_settings, client.azure_shim_select, client.azure_shim_given = settings, select, given
+    client.azure_shim_settings, client.azure_shim_select = settings, select
+    client.azure_shim_given, client.azure_shim_placeholder = given, placeholder
     return client
 
 
@@ -237,6 +238,7 @@ def _client_class(base: Any) -> Any:
         azure_shim_settings: Settings
         azure_shim_select: Callable[[Any], Any]
         azure_shim_given: Any
+        azure_shim_placeholder: bytes | None
 
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:
             return self

@@ -30,7 +30,9 @@ _Key = tuple[Any, ...]
 
 _lock = threading.Lock()
 _pools: weakref.WeakValueDictionary[_Key, Any] = weakref.WeakValueDictionary()
-_contexts: weakref.WeakValueDictionary[_Key, Any] = weakref.WeakValueDictionary()
+# Kept although nobody may use them now: code that makes a client per call would else read the certificates each time.
+_contexts: dict[_Key, Any] = {}
+_KEPT_CONTEXTS = 16
 
 
 class _SharedPool:
@@ -183,6 +185,8 @@ def _context(library: Library, settings: Mapping[str, Any], environment: _Key) -
     if context is None:
         made = library.module.create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
         with _lock:
+            if len(_contexts) >= _KEPT_CONTEXTS:
+                _contexts.clear()
             context = _contexts.setdefault(key, made)
     return context
 
