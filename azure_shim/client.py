@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
 PLACEHOLDER = "azure-shim-placeholder-not-a-key"
-"""What ``client.api_key`` is. The transport takes it off; it means nothing to anybody who sees it."""
+"""What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
 
 # Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
 _NOT_FOR_AZURE = {
@@ -42,6 +42,7 @@ _dialled: contextvars.ContextVar[tuple[int, Header] | None] = contextvars.Contex
 _building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = int(openai.__version__.partition(".")[0]) < 2
+_KEPT_URLS = 256
 _SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
 
 
@@ -81,9 +82,8 @@ def _websocket_url(settings: Settings) -> str:
 def _sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) -> dict[str, Any]:
     """The arguments for the SDK's own constructor."""
     given = sdk.pop("http_client", None)
-    placeholder = f"Bearer {PLACEHOLDER}".encode()
-    if own_settings(given) is not settings or given.azure_shim_placeholder != placeholder:
-        given = build_client(settings, is_async=is_async, given=given, placeholder=placeholder)
+    if own_settings(given) is not settings or not given.azure_shim_signs_nothing:
+        given = build_client(settings, is_async=is_async, given=given, signs_nothing=True)
     dialled = _websocket_url(settings)
     wanted = sdk.pop("websocket_base_url", None)
     if wanted is not None and urlsplit(str(wanted)).netloc != settings.target.endpoint.origin.authority:
@@ -145,6 +145,7 @@ class _Shim:
     """What both clients have in common. Each method is one that the SDK calls on its own subclasses."""
 
     azure_shim_settings: Settings
+    _kept_urls: dict[str, Any]
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> openai.APIStatusError:
         hint = _hint(response, body, self.azure_shim_settings)
@@ -154,13 +155,30 @@ class _Shim:
     def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
         """Whether a request is signed is the transport's concern."""
 
-    @property
-    def default_headers(self) -> Any:
-        building = _building_http.set(_HTTP_USES_AUTH_HEADERS)
-        try:
-            return super().default_headers  # type: ignore[misc]
-        finally:
-            _building_http.reset(building)
+    def _auth_headers(self, security: Any) -> dict[str, str]:
+        """Nothing: what signs an HTTP request is added by the transport, so that no other host can ever get it."""
+        return {}
+
+    def _prepare_url(self, url: str) -> Any:
+        """The SDK's own, kept per path: parsing a URL costs more than all that we do to a request."""
+        kept, base = self._kept_urls, self.base_url  # type: ignore[attr-defined]
+        if kept.get("") is not base or len(kept) > _KEPT_URLS:
+            kept.clear()
+            kept[""] = base
+        found = kept.get(url)
+        if found is None:
+            found = kept[url] = super()._prepare_url(url)  # type: ignore[misc]
+        return found
+
+    if _HTTP_USES_AUTH_HEADERS:
+
+        @property
+        def default_headers(self) -> Any:
+            building = _building_http.set(True)
+            try:
+                return super().default_headers  # type: ignore[misc]
+            finally:
+                _building_http.reset(building)
 
     def _signed_for_websocket(self, result: Header | Refusal) -> Header:
         if not isinstance(result, Refusal):
@@ -259,6 +277,7 @@ class OpenAI(_Shim, openai.OpenAI):
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.azure_shim_settings, sdk = _split(arguments, is_async=False)
+        self._kept_urls = {}
         super().__init__(**_sdk_arguments(self.azure_shim_settings, sdk, is_async=False))
         _forget_ambient(self, sdk)
 
@@ -315,7 +334,7 @@ class OpenAI(_Shim, openai.OpenAI):
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
         if _building_http.get():
-            return {"Authorization": f"Bearer {PLACEHOLDER}"}
+            return {}
         name, value = self._credential()
         return {name.decode(): value.decode()}
 
@@ -379,6 +398,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.azure_shim_settings, sdk = _split(arguments, is_async=True)
+        self._kept_urls = {}
         super().__init__(**_sdk_arguments(self.azure_shim_settings, sdk, is_async=True))
         _forget_ambient(self, sdk)
 
@@ -435,7 +455,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
         if _building_http.get():
-            return {"Authorization": f"Bearer {PLACEHOLDER}"}
+            return {}
         dialled = _dialled.get()
         if dialled is not None and dialled[0] == id(self):
             return {dialled[1][0].decode(): dialled[1][1].decode()}

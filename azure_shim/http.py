@@ -157,12 +157,11 @@ def build_client(
     library_name: str | None = None,
     transport: Any = None,
     options: Mapping[str, Any] | None = None,
-    placeholder: bytes | None = None,
+    signs_nothing: bool = False,
 ) -> Any:
     """The library's client whose transport speaks Azure.
 
-    ``given`` is a caller's client, or one of ours, whose connections are used; ``placeholder`` is the Authorization
-    that the shim's own client writes (see `Engine`).
+    ``given`` is a caller's client, or one of ours, whose connections are used; for ``signs_nothing`` see `Engine`.
     """
     binding = _binding(_family(given, transport, library_name, is_async=is_async))
     module = binding.LIBRARY.module
@@ -182,14 +181,14 @@ def build_client(
         )
         select = pool.select
         closers.append(pool.arelease if is_async else pool.release)
-    made = azure.around(Engine(binding.LIBRARY, settings.target, select, placeholder), closers)
+    made = azure.around(Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing), closers)
     if given is None and transport is None:
         weakref.finalize(made, _release_once, made.closers, pool.release)
     wanted["timeout"] = _timeout(module, wanted.get("timeout"))
     wanted.setdefault("follow_redirects", True)
     client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
     client.azure_shim_settings, client.azure_shim_select = settings, select
-    client.azure_shim_given, client.azure_shim_placeholder = given, placeholder
+    client.azure_shim_given, client.azure_shim_signs_nothing = given, signs_nothing
     return client
 
 
@@ -238,7 +237,13 @@ def _client_class(base: Any) -> Any:
         azure_shim_settings: Settings
         azure_shim_select: Callable[[Any], Any]
         azure_shim_given: Any
-        azure_shim_placeholder: bytes | None
+        azure_shim_signs_nothing: bool
+
+        def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:
+            # The SDK spells the URL anew for every call, and parsing it costs more than all that we do to a request.
+            if isinstance(url, str):
+                url = self._transport._engine.url(url)
+            return super().build_request(method, url, **kwargs)
 
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:
             return self

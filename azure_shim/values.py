@@ -5,12 +5,13 @@ Everything here is frozen and slotted. Secrets are kept in fields that no ``repr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 __all__ = [
     "DEFAULT_PORTS",
+    "Address",
     "Answered",
     "Ask",
     "Asked",
@@ -152,11 +153,11 @@ class Refusal:
 class Body:
     """What to send instead of the caller's body.
 
-    ``whole`` says whether ``content`` is all of it, or only replaces what was peeked at, with the rest to follow.
+    ``whole`` says whether ``chunks`` are all of it, or only replace what was peeked at, with the rest to follow.
     ``grown_bytes`` is the change in length.
     """
 
-    content: bytes = field(repr=False)
+    chunks: tuple[bytes, ...] = field(repr=False)
     whole: bool
     grown_bytes: int
 
@@ -176,18 +177,28 @@ class Peek:
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
-    """Effect: send the request to ``url``. Answered by `Answered` or `Failed`.
-
-    ``headers`` are the caller's, cleaned, with the target's credential; ``authority`` is the host that ``url`` names.
-    ``body`` is None to send the caller's own.
-    """
+class Address:
+    """Where a call goes at one target, kept for the next such call: ``authority`` is the host that ``url`` names."""
 
     url: str
     authority: str
-    headers: list[Header] = field(repr=False)
+    served: Served
+
+
+class Send(NamedTuple):
+    """Effect: send the request to ``address``. Answered by `Answered` or `Failed`.
+
+    ``headers`` are None to send the caller's, which then have no credential, or what is left of them without any.
+    ``credential`` goes on top. ``body`` is None to send the caller's own.
+    """
+
+    address: Address
+    headers: list[Header] | None
+    credential: Sequence[Header]
     body: Body | None
-    served: Served | None
+
+    def __repr__(self) -> str:
+        return f"Send({self.address!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +209,12 @@ class Asked:
     error: Exception | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """A response's head has come; ``response`` is the HTTP library's own, its body unread."""
 
     status: int
     content_type: str
-    response: Any = field(repr=False)
+    response: Any
 
 
 @dataclass(frozen=True, slots=True)

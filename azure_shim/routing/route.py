@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from azure_shim.auth.flow import attach
 from azure_shim.auth.secrets import scrubbed
-from azure_shim.values import Answered, Body, Effect, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.values import Address, Answered, Body, Effect, Failed, Header, Refusal, Send, Served, Target
 from azure_shim.wire.bodies import ModelInBody, read_model
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation
 from azure_shim.wire.request_line import RequestLine, address, refusal_of
 
-__all__ = ["Call", "Route", "route"]
+__all__ = ["Addresses", "Call", "Route", "route"]
 
 Route = Generator[Effect, Any, Union[Answered, Failed, Refusal]]
 
 
-@dataclass(slots=True)
-class Call:
+class Call(NamedTuple):
     """One request as the caller's client made it.
 
-    ``headers`` are cleaned of every credential; ``explicit`` is the credential that the caller gave for this request,
-    if any. ``content`` is the body if it is in memory, else None.
+    ``headers`` are None if the caller's have no credential, else what is left of them without any; ``explicit`` is the
+    credential that the caller gave for this request. ``content`` is the body if it is in memory, else None.
     """
 
     line: RequestLine
-    headers: list[Header] = field(repr=False)
-    explicit: Sequence[Header] = field(repr=False)
+    headers: list[Header] | None
+    explicit: Sequence[Header]
     content_type: str
     content_encoding: str
-    content: bytes | None = field(repr=False)
+    content: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Call({self.line!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class _Naming:
+class _Naming(NamedTuple):
     """What a call names: the caller's model, the deployment for it, and the body if it has to be another."""
 
     model: str | None = None
@@ -45,29 +45,58 @@ class _Naming:
 
 
 _NOTHING_NAMED = _Naming()
+_KEPT = 1024
 
 
-def route(call: Call, target: Target) -> Route:
-    """Send ``call`` to ``target``, or say why not."""
-    line = call.line
-    refusal = refusal_of(line, target)
+class Addresses:
+    """What one target has for each line, kept: most calls of a process differ in their bodies alone."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._refusals: dict[RequestLine, Refusal | None] = {}
+        self._addresses: dict[tuple[RequestLine, str | None, str | None], Address] = {}
+
+    def refusal(self, line: RequestLine) -> Refusal | None:
+        try:
+            return self._refusals[line]
+        except KeyError:
+            if len(self._refusals) >= _KEPT:
+                self._refusals.clear()
+            refusal = self._refusals[line] = refusal_of(line, self.target)
+            return refusal
+
+    def address(self, line: RequestLine, naming: _Naming) -> Address:
+        key = (line, naming.model, naming.deployment)
+        try:
+            return self._addresses[key]
+        except KeyError:
+            if len(self._addresses) >= _KEPT:
+                self._addresses.clear()
+            target = self.target
+            found = self._addresses[key] = Address(
+                address(line, target, naming.deployment),
+                target.endpoint.origin.authority,
+                Served(target.name, line.name, naming.model, naming.deployment),
+            )
+            return found
+
+
+def route(call: Call, addresses: Addresses) -> Route:
+    """Send ``call`` to the target, or say why not."""
+    line, target = call.line, addresses.target
+    refusal = addresses.refusal(line)
     if refusal is not None:
         return refusal
     naming = yield from _name_deployment(call, target)
     if isinstance(naming, Refusal):
         return naming
-    headers = call.headers
-    if call.explicit:
-        headers = [*headers, *call.explicit]
-    else:
-        credential = yield from attach(target.credential)
-        if isinstance(credential, Refusal):
-            return credential
-        headers = [*headers, credential]
-    served = Served(target.name, line.name, naming.model, naming.deployment)
-    outcome = yield Send(
-        address(line, target, naming.deployment), target.endpoint.origin.authority, headers, naming.body, served
-    )
+    credential = call.explicit
+    if not credential:
+        attached = yield from attach(target.credential)
+        if isinstance(attached, Refusal):
+            return attached
+        credential = (attached,)
+    outcome = yield Send(addresses.address(line, naming), call.headers, credential, naming.body)
     assert isinstance(outcome, (Answered, Failed))
     return outcome
 

@@ -7,9 +7,9 @@ from collections.abc import Generator
 from typing import Any, Union
 
 from azure_shim.auth.flow import attach
-from azure_shim.routing.route import Call, Route, route
+from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.library import Library
-from azure_shim.values import Answered, Body, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.values import Address, Answered, Body, Failed, Header, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 
@@ -22,8 +22,7 @@ REFUSED = "x-azure-shim-refused"
 
 # Removed from every request before the target's own credential is added (promise 1). Cookies would tie a caller's
 # session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
-_NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie", b"host"))
-_CREDENTIALS = (b"authorization", b"api-key")
+_NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
 _CACHED_LINES = 1024
@@ -32,18 +31,20 @@ _CACHED_LINES = 1024
 class Engine:
     """What the requests of one transport have in common.
 
-    ``placeholder`` is the Authorization that the shim's own client writes; any other one is then the caller's explicit
-    wish. None means that a plain client writes it, whose own key must never be forwarded.
+    ``signs_nothing`` says that the client above writes no credential of its own, as the shim's clients do: one in a
+    request is then the caller's explicit wish. A plain client's own key must never be forwarded.
     """
 
-    def __init__(self, library: Library, target: Target, select: Any, placeholder: bytes | None = None) -> None:
-        self.library, self.target, self.select, self.placeholder = library, target, select, placeholder
+    def __init__(self, library: Library, target: Target, select: Any, *, signs_nothing: bool = False) -> None:
+        self.library, self.target, self.select, self.signs_nothing = library, target, select, signs_nothing
+        self.addresses = Addresses(target)
         origin = target.endpoint.origin
         self._origin = (origin.scheme, origin.host, origin.port)
         self._url_origin = (origin.scheme, origin.host)
         bases = {target.endpoint.v1, target.endpoint.classic} - {None}
         self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
-        self._credential_headers = (*_CREDENTIALS, target.credential.header.lower().encode())
+        self._credentials = frozenset((b"authorization", b"api-key", target.credential.header.lower().encode()))
+        self._never_forwarded = self._credentials | _NEVER_FORWARDED
         self._extra = [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
         self._urls: dict[str, Any] = {}
@@ -73,24 +74,20 @@ class Engine:
             self._lines[key] = line
         return line
 
-    def clean(self, raw: list[Header]) -> tuple[list[Header], list[Header]]:
-        """The caller's headers without any credential, and the credentials if they are the caller's explicit wish."""
-        credentials = self._credential_headers
-        kept, found = [], []
-        for header in raw:
-            name = header[0].lower()
-            if name in credentials:
-                found.append(header)
-            elif name not in _NEVER_FORWARDED:
-                kept.append(header)
-        kept += self._extra
-        if self.placeholder is None:
-            return kept, []
-        return kept, [header for header in found if header[1] != self.placeholder]
+    def clean(self, raw: list[Header]) -> tuple[list[Header] | None, list[Header]]:
+        """The caller's headers without any credential, and the credentials if they are the caller's explicit wish.
+
+        None stands for headers that have nothing to take off.
+        """
+        if not self._extra and self._never_forwarded.isdisjoint([header[0].lower() for header in raw]):
+            return None, []
+        kept = [header for header in raw if header[0].lower() not in self._never_forwarded and header[0].lower() != b"host"]
+        found = [header for header in raw if header[0].lower() in self._credentials] if self.signs_nothing else []
+        return kept + self._extra, found
 
     def unsigned(self, raw: list[Header]) -> list[Header]:
         """``raw`` without any header that could sign it."""
-        return [header for header in raw if header[0].lower() not in self._credential_headers]
+        return [header for header in raw if header[0].lower() not in self._credentials]
 
     def machine(self, exchange: Exchange) -> Route:
         """What is to be done with a request, by what its URL and its history say."""
@@ -104,22 +101,22 @@ class Engine:
                 f"{_origin_of(request.url)} is not configured as a target: a client of {self._origin_text()} sends "
                 "nothing to another host.",
             )
-        headers, explicit = self.clean(request.headers.raw)
+        raw = request.headers.raw
+        headers, explicit = self.clean(raw)
         try:
             content = request.content
         except self.library.module.RequestNotRead:
             content = None
-        get = request.headers.get
-        encoding = get("content-encoding") or ""
         line = exchange.line = self.line(request.method, request.url, own=own)
-        return route(Call(line, headers, explicit, get("content-type") or "", encoding.lower(), content), self.target)
+        kind, encoding = _content_headers(raw) if line.operation is not None and line.operation.model_at else ("", "")
+        return route(Call(line, headers, explicit, kind, encoding, content), self.addresses)
 
     def _is_openai_spelling(self, url: Any) -> bool:
         """Whether a plain client may mean the target by this URL: an OpenAI path at any origin.
 
         The shim's own client writes the target's URL itself, so that every other one was asked for as another host.
         """
-        if self.placeholder is not None:
+        if self.signs_nothing:
             return False
         path = url.raw_path.split(b"?", 1)[0].decode("ascii")
         markers = ("/v1/", "/openai/", "/deployments/")
@@ -150,21 +147,16 @@ class Engine:
             if isinstance(credential, Refusal):
                 return credential
             explicit = [credential]
-        outcome = yield Send(
-            str(request.url),
-            self.target.endpoint.origin.authority,
-            headers + explicit,
-            None,
-            Served(self.target.name, "redirect"),
-        )
+        there = Address(str(request.url), self.target.endpoint.origin.authority, Served(self.target.name, "redirect"))
+        outcome = yield Send(there, headers, explicit, None)
         assert isinstance(outcome, (Answered, Failed))
         return outcome
 
 
 def _follow_elsewhere(request: Any) -> Route:
     headers = [header for header in request.headers.raw if header[0].lower() in _UNSIGNED]
-    served = Served(_origin_of(request.url), "redirect")
-    outcome = yield Send(str(request.url), request.url.netloc.decode("ascii"), headers, None, served)
+    origin, authority = _origin_of(request.url), request.url.netloc.decode("ascii")
+    outcome = yield Send(Address(str(request.url), authority, Served(origin, "redirect")), headers, (), None)
     assert isinstance(outcome, (Answered, Failed))
     return outcome
 
@@ -198,27 +190,35 @@ class Exchange:
 
     def attempt(self, send: Send, rest: Any) -> tuple[Any, Any]:
         """The transport to use and a request of its own for this attempt."""
-        request, headers = self.request, send.headers
-        url = self.engine.url(send.url)
+        request, library, address = self.request, self.library, send.address
+        url = self.engine.url(address.url)
         if send.body is not None:
             request.stream = self._stream(send.body, rest)
-            headers = _resized(headers, send.body.grown_bytes)
-        if request.url.netloc != url.netloc:
-            # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
-            request.extensions.pop("sni_hostname", None)
-            request.headers["Host"] = send.authority
-        request.url = url
-        request.extensions[EXTENSION] = send.served
-        headers = [(b"Host", send.authority.encode()), *headers]
-        own = self.library.Request(
+            length = request.headers.get("content-length")
+            if length is not None and send.body.grown_bytes:
+                request.headers["Content-Length"] = str(int(length) + send.body.grown_bytes)
+        if request.url is not url:
+            if request.url.netloc != url.netloc:
+                # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
+                request.extensions.pop("sni_hostname", None)
+                request.headers["Host"] = address.authority
+            request.url = url
+        request.extensions[EXTENSION] = address.served
+        if send.headers is None:
+            headers = library.Headers(request.headers)
+        else:
+            headers = library.Headers([(b"Host", address.authority.encode()), *_resized(send, request)])
+        for name, value in send.credential:
+            headers[name.decode()] = value.decode()
+        attempt = library.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
-        return self.engine.select(url), own
+        return self.engine.select(url), attempt
 
     def _stream(self, body: Body, rest: Any) -> Any:
         if body.whole:
-            return self.library.ByteStream(body.content)
-        return self._resumed(body.content, rest, self.request.stream)
+            return self.library.ChunkStream(body.chunks)
+        return self._resumed(b"".join(body.chunks), rest, self.request.stream)
 
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
@@ -262,9 +262,17 @@ class Exchange:
         return self.library.Response(refusal.status, headers=headers, content=content, extensions=extensions)
 
 
-def _resized(headers: list[Header], grown_bytes: int) -> list[Header]:
-    """``headers`` with the length of a body that became longer or shorter; a chunked one has none."""
-    return [
-        (name, str(int(value) + grown_bytes).encode()) if name.lower() == b"content-length" else (name, value)
-        for name, value in headers
-    ]
+def _resized(send: Send, request: Any) -> list[Header]:
+    """The headers of ``send`` with the length of a body that became longer or shorter; a chunked one has none."""
+    headers = send.headers or []
+    if send.body is None or not send.body.grown_bytes:
+        return headers
+    length = request.headers.get("content-length", "").encode()
+    return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]
+
+
+def _content_headers(raw: list[Header]) -> tuple[str, str]:
+    """``Content-Type`` and ``Content-Encoding``, the latter in lower case."""
+    found = {name.lower(): value for name, value in raw if name.lower() in (b"content-type", b"content-encoding")}
+    kind, encoding = found.get(b"content-type", b""), found.get(b"content-encoding", b"")
+    return kind.decode("latin-1"), encoding.decode("latin-1").strip().lower()

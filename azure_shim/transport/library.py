@@ -26,7 +26,7 @@ class Library:
         self.Response: Any = module.Response
         self.Headers: Any = module.Headers
         self.URL: Any = module.URL
-        self.ByteStream: Any = module.ByteStream
+        self.ChunkStream = _chunk_stream(module)
         self.errors = (module.TransportError, *_FOREIGN)
         self.ResumedStream, self.AsyncResumedStream = _resumed_streams(module)
         self.BoundedStream, self.AsyncBoundedStream = _bounded_streams(module)
@@ -50,6 +50,23 @@ class Library:
         mapped: Exception = kind(f"{type(error).__name__}: {error}")
         mapped.__cause__ = error
         return mapped
+
+
+def _chunk_stream(module: Any) -> Any:
+    """A request body that is in memory in a few pieces, and can be sent any number of times."""
+
+    class ChunkStream(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc,name-defined]
+        def __init__(self, chunks: tuple[bytes, ...]) -> None:
+            self._chunks = chunks
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from filter(None, self._chunks)
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for chunk in filter(None, self._chunks):
+                yield chunk
+
+    return ChunkStream
 
 
 def _resumed_streams(module: Any) -> tuple[Any, Any]:

@@ -97,7 +97,7 @@ class _InJson:
 
     def replaced(self, name: str) -> Body:
         assert self._member is not None, "there is no member to replace"
-        return self._packed(self._member.replaced(self._body, name))
+        return self._packed(*self._member.replaced(self._body, name))
 
     def dropped(self) -> Body:
         assert self._member is not None, "there is no member to drop"
@@ -107,12 +107,12 @@ class _InJson:
         body = json_model.with_member(self._body, self._at, name)
         return None if body is None else self._packed(body)
 
-    def _packed(self, body: bytes) -> Body:
+    def _packed(self, *chunks: bytes) -> Body:
         if self._encoding in ("gzip", "x-gzip"):
-            body = gzip.compress(body, mtime=0)
+            chunks = (gzip.compress(b"".join(chunks), mtime=0),)
         elif self._encoding == "deflate":
-            body = zlib.compress(body)
-        return Body(body, whole=True, grown_bytes=len(body) - len(self._sent))
+            chunks = (zlib.compress(b"".join(chunks)),)
+        return Body(chunks, whole=True, grown_bytes=sum(map(len, chunks)) - len(self._sent))
 
 
 class _InForm:
@@ -144,5 +144,5 @@ class _InForm:
     def _body(self, start: bytes) -> Body:
         grown = len(start) - len(self._finder.peeked)
         if self._content is None:
-            return Body(start, whole=False, grown_bytes=grown)
-        return Body(start + self._content[len(self._finder.peeked) :], whole=True, grown_bytes=grown)
+            return Body((start,), whole=False, grown_bytes=grown)
+        return Body((start, self._content[len(self._finder.peeked) :]), whole=True, grown_bytes=grown)

@@ -215,7 +215,7 @@ POST /videos/{video_id}/remix - v1 - k -
 _ADMINISTRATION = ("/organization", "/projects")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """One operation: its OpenAI spelling, and its place on each surface (None where Azure does not offer it)."""
 

@@ -20,9 +20,9 @@ DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[a-z0-9.-]+)?")
 _V1_VERSIONS = ("preview", "latest")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestLine:
-    """What a request line says, in whichever spelling it came.
+    """What a request line says, in whichever spelling it came. Lines are kept and compared by identity.
 
     ``path`` begins below ``/v1`` and is percent-encoded as it came; ``query`` is the caller's without ``api-version``;
     ``deployment`` is what an Azure spelling had in its path, decoded.
