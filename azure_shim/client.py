@@ -16,9 +16,10 @@ from typing_extensions import Self
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.http import ConfigurationError, build_client, own_settings, validated
+from azure_shim.sdk import MAJOR, http_client_of, set_default_headers
 from azure_shim.transport.drive import ask, ask_async
 from azure_shim.transport.exchange import EXTENSION
-from azure_shim.values import Asked, Deployments, Header, Refusal, Served
+from azure_shim.values import Deployments, Header, Refusal, Served
 
 if TYPE_CHECKING:
     from openai.resources.beta import AsyncBeta, Beta
@@ -41,7 +42,7 @@ _NOT_FOR_AZURE = {
 _dialled: contextvars.ContextVar[tuple[int, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
 _building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
-_HTTP_USES_AUTH_HEADERS = int(openai.__version__.partition(".")[0]) < 2
+_HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
 _SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
 
@@ -106,8 +107,8 @@ def _forget_ambient(client: Any, sdk: Mapping[str, Any]) -> None:
     if sdk.get("project") is None:
         client.project = None
     client.admin_api_key = None
-    # OPENAI_CUSTOM_HEADERS may carry an OpenAI key (openai 2 and 3 merge it below default_headers).
-    client._custom_headers = dict(sdk.get("default_headers") or {})
+    # OPENAI_CUSTOM_HEADERS may carry an OpenAI key.
+    set_default_headers(client, sdk.get("default_headers") or {})
 
 
 def _split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:
@@ -138,7 +139,7 @@ def _changed(
         settings = validated(lambda: before.with_arguments(wanted, is_async=is_async))
         if str(client.websocket_base_url) == _websocket_url(before):
             options.setdefault("websocket_base_url", _websocket_url(settings))
-    return settings, given if given is not None else client._client
+    return settings, given if given is not None else http_client_of(client)
 
 
 class _Shim:

@@ -6,9 +6,9 @@
         │   └── raised by the clients as one that is also an openai.OpenAIError
         └── CredentialError                            AzureAuth has nothing to sign a request with
 
-Trouble of one request that goes through our transport is never one of these. It reaches the caller as openai's own error, raised by the SDK from the
-response it got: Azure's own answer, or, where no byte was sent, an answer made by this package that says so in the
-header ``x-azure-shim-refused``. A client of any version of the SDK, and a framework around it, can so handle both alike.
+Trouble of one request that goes through our transport is never one of these. It reaches the caller as openai's own
+error, raised by the SDK from the response it got: Azure's own answer, or, where no byte was sent, an answer made by
+this package that says so in the header ``x-azure-shim-refused``. Code around any version of the SDK handles both alike.
 """
 
 from __future__ import annotations

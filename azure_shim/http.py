@@ -6,17 +6,18 @@ import importlib
 import sys
 import weakref
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import openai
 
 from azure_shim import errors
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.sdk import MAJOR
 from azure_shim.transport.exchange import Engine
 from azure_shim.transport.pool import shared_pool
-from azure_shim.transport.private import selector_of
-from azure_shim.values import Credential, Deployments, Provider
+from azure_shim.transport.private import always, selector_of
+from azure_shim.values import Deployments, Provider
 
 __all__ = ["ConfigurationError", "async_http_client", "build_client", "http_client", "own_settings", "validated"]
 
@@ -36,7 +37,7 @@ def validated(read: Callable[[], Settings]) -> Settings:
         raise ConfigurationError(error.problems) from None
 
 
-def http_client(
+def http_client(  # noqa: D417  Azure's arguments are described together
     *,
     azure_endpoint: str | None = None,
     base_url: Any = None,
@@ -75,7 +76,7 @@ def http_client(
         transport: a transport of that library to send with, instead of a pool of connections.
         timeout: in seconds or as the library's ``Timeout``; by default the SDK's 600 s, 5 s to connect.
         options: ``verify``, ``cert``, ``trust_env``, ``proxy``, ``mounts``, ``http1``, ``http2``, ``limits``,
-            ``event_hooks``, ``follow_redirects`` (True by default), ``max_redirects``: as the library's client has them.
+            ``event_hooks``, ``follow_redirects`` (True by default), ``max_redirects``: as in the library's client.
 
     Raises:
         ConfigurationError: the settings cannot work.
@@ -167,28 +168,34 @@ def build_client(
     module = binding.LIBRARY.module
     azure = binding.AsyncAzureTransport if is_async else binding.AzureTransport
     wanted = dict(options or {})
+    pooled = {name: wanted.pop(name) for name in _POOL_OPTIONS if name in wanted}
     closers: list[Callable[[], Any]] = []
+    release: Callable[[], None] | None = None
+    select: Callable[[Any], Any]
+    if pooled and (given is not None or transport is not None):
+        owner = "http_client" if given is not None else "transport"
+        raise ConfigurationError([f"{name}: is a matter of the connections, which are {owner}'s" for name in pooled])
     if transport is not None:
         azure.check(transport)
-        select: Callable[[Any], Any] = lambda url: transport  # noqa: E731
+        select = always(transport)
         closers.append(transport.aclose if is_async else transport.close)
     elif given is not None:
         wanted = {**_public_settings(given), **wanted}
         select = _selector(given)
     else:
-        pool = shared_pool(
-            binding.LIBRARY, is_async=is_async, options={k: wanted.pop(k) for k in _POOL_OPTIONS if k in wanted}
-        )
-        select = pool.select
-        closers.append(pool.arelease if is_async else pool.release)
-    made = azure.around(Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing), closers)
-    if given is None and transport is None:
-        weakref.finalize(made, _release_once, made.closers, pool.release)
+        pool = shared_pool(binding.LIBRARY, is_async=is_async, options=pooled)
+        select, release = pool.select, pool.release
+        closers.append(pool.closer)
+    engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing)
+    made = azure.around(engine, closers)
+    if release is not None:
+        weakref.finalize(made, _release_once, made.closers, release)
     wanted["timeout"] = _timeout(module, wanted.get("timeout"))
     wanted.setdefault("follow_redirects", True)
     client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
     client.azure_shim_settings, client.azure_shim_select = settings, select
     client.azure_shim_given, client.azure_shim_signs_nothing = given, signs_nothing
+    client.azure_shim_url = engine.url
     return client
 
 
@@ -229,7 +236,7 @@ def _timeout(module: Any, timeout: Any) -> Any:
     return wanted
 
 
-@lru_cache(maxsize=None)
+@cache
 def _client_class(base: Any) -> Any:
     """The library's own client, which knows what it was built from and which copies of its owner share."""
 
@@ -238,11 +245,12 @@ def _client_class(base: Any) -> Any:
         azure_shim_select: Callable[[Any], Any]
         azure_shim_given: Any
         azure_shim_signs_nothing: bool
+        azure_shim_url: Callable[[str], Any]
 
         def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:
             # The SDK spells the URL anew for every call, and parsing it costs more than all that we do to a request.
             if isinstance(url, str):
-                url = self._transport._engine.url(url)
+                url = self.azure_shim_url(url)
             return super().build_request(method, url, **kwargs)
 
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -258,7 +266,7 @@ def _binding(library: str) -> Any:
 
 def library_of_openai() -> str:
     """The library that the installed openai is built on: httpx2 from 3.0 on."""
-    return "httpx2" if int(openai.__version__.partition(".")[0]) >= 3 else "httpx"
+    return "httpx2" if MAJOR >= 3 else "httpx"
 
 
 def _family(given: Any, transport: Any, wanted: str | None, *, is_async: bool) -> str:
@@ -276,7 +284,7 @@ def _family(given: Any, transport: Any, wanted: str | None, *, is_async: bool) -
         raise TypeError(f"http_client is {reason} ({kind}); expected an instance of httpx.{colour} or httpx2.{colour}")
     if wanted is not None and wanted != found:
         raise TypeError(f"http_client is a client of {found} ({kind}); expected {wanted}.{colour}, as library says")
-    if found == "httpx2" and library_of_openai() == "httpx" and int(openai.__version__.partition(".")[0]) < 2:
+    if found == "httpx2" and library_of_openai() == "httpx" and MAJOR < 2:
         raise TypeError(f"http_client is a client of httpx2 ({kind}); openai {openai.__version__} takes httpx.{colour}")
     return found
 

@@ -121,7 +121,6 @@ class Target:
         return endpoint.classic if self.is_classic and endpoint.classic is not None else endpoint.v1
 
 
-
 @dataclass(frozen=True, slots=True)
 class Served:
     """Who a request was sent to; found under ``"azure_shim"`` in ``request.extensions``.

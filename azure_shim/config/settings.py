@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from azure_shim.auth.providers import awaits
 from azure_shim.auth.secrets import fault_of, without_bearer
 from azure_shim.errors import ConfigurationError
 from azure_shim.values import Credential, Deployments, Target
@@ -32,7 +33,7 @@ ARGUMENTS = (
 _TOKEN_VARIABLE, _KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
 _ENDPOINT_VARIABLE, _VERSION_VARIABLE = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
 _V1_SPELLINGS = {"v1": None, "preview": "preview", "latest": "latest"}
-_HEADER_NAME = "!#$%&'*+-.^_`|~"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Settings:
     arguments: Mapping[str, Any] = field(repr=False)
 
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
-        """These settings with some arguments replaced; a new endpoint or credential replaces one of another spelling."""
+        """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
         arguments = dict(self.arguments)
         for group in (ENDPOINT_ARGUMENTS, CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id")):
             if any(changes.get(name) is not None for name in group):
@@ -117,8 +118,8 @@ class _Reader:
             value = self._variable(_ENDPOINT_VARIABLE)
             if value is None:
                 self.problems.append(
-                    "no endpoint: pass azure_endpoint='https://<resource>.openai.azure.com', base_url or resource_name, "
-                    f"or set {_ENDPOINT_VARIABLE} (which is not set)"
+                    "no endpoint: pass azure_endpoint='https://<resource>.openai.azure.com', base_url or "
+                    f"resource_name, or set {_ENDPOINT_VARIABLE} (which is not set)"
                 )
                 return None
             self.from_environment["azure_endpoint"] = value
@@ -151,8 +152,8 @@ class _Reader:
             return _V1_SPELLINGS[text]
         if not DATED.fullmatch(text):
             self.problems.append(
-                f"{label}: {value!r} is no api-version; expected 'v1' (or none) for the v1 surface, or a dated one such "
-                "as '2024-10-21' or '2025-04-01-preview'"
+                f"{label}: {value!r} is no api-version; expected 'v1' (or none) for the v1 surface, or a dated one "
+                "such as '2024-10-21' or '2025-04-01-preview'"
             )
             return None
         return text
@@ -182,7 +183,7 @@ class _Reader:
 
     def _key_header(self) -> str:
         name = self.arguments.get("api_key_header", "api-key")
-        if not isinstance(name, str) or not name or not all(c.isascii() and c.isalnum() or c in _HEADER_NAME for c in name):
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             self.problems.append("api_key_header: is no header name; expected one such as 'Ocp-Apim-Subscription-Key'")
             return "api-key"
         return name
@@ -213,8 +214,7 @@ class _Reader:
     def _provided(
         self, name: str, value: Callable[[], Any], header: str, *, is_token: bool, is_async: bool
     ) -> Credential | None:
-        call = getattr(value, "__call__", None)
-        if not is_async and (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
+        if not is_async and awaits(value):
             self.problems.append(f"{name}: is a coroutine function, which OpenAI cannot await; pass it to AsyncOpenAI")
             return None
         return Credential(f"the {name} function", header, is_token=is_token, provider=value)
@@ -230,7 +230,7 @@ class _Reader:
             default = None
         if default is None and parsed is not None and parsed.deployment is not None:
             default, default_for = parsed.deployment, parsed.operation
-        mapping = self.arguments.get("deployments")
+        mapping: Any = self.arguments.get("deployments")
         if mapping is None:
             return None, default, default_for
         if isinstance(mapping, Mapping):

@@ -125,7 +125,12 @@ def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Nami
     try:
         deployment = resolve(target, model, operation.path, is_deployment=named)
     except Exception as error:  # noqa: BLE001  the caller's own function; the SDK would retry it as a connection error
-        return Refusal(400, "InvalidDeployment", f"deployments of target {target.name!r} raised {type(error).__name__}: {scrubbed(str(error))}", error)
+        return Refusal(
+            400,
+            "InvalidDeployment",
+            f"deployments of target {target.name!r} raised {type(error).__name__}: {scrubbed(str(error))}",
+            error,
+        )
     if isinstance(deployment, Refusal):
         return deployment
     return _Naming(model, deployment, _body_for(found, deployment, in_path=in_path, drops=drops))

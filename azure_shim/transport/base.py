@@ -13,6 +13,7 @@ from azure_shim.errors import ConfigurationError, CredentialError
 from azure_shim.transport.drive import AsyncDriver, SyncDriver, ask, ask_async
 from azure_shim.transport.exchange import Engine, Exchange
 from azure_shim.transport.library import Library
+from azure_shim.transport.private import always
 from azure_shim.values import Header, Refusal
 
 __all__ = ["AsyncTransportCore", "AuthCore", "SyncTransportCore", "suggestion"]
@@ -43,8 +44,12 @@ class _TransportCore:
     def around(cls, engine: Engine, closers: list[Callable[[], Any]]) -> Self:
         """A transport of an engine that is set up already; ``closers`` are called once when it is closed."""
         transport = cls.__new__(cls)
-        transport._engine, transport.closers = engine, closers
+        transport.adopt(engine, closers)
         return transport
+
+    def adopt(self, engine: Engine, closers: list[Callable[[], Any]]) -> None:
+        """Send with ``engine``; call ``closers`` once when closed."""
+        self._engine, self.closers = engine, closers
 
     @classmethod
     def check(cls, transport: object) -> None:
@@ -65,12 +70,12 @@ class _TransportCore:
 
     def _open(self, transport: Any, arguments: Mapping[str, Any], make: Callable[[], Any], *, is_async: bool) -> None:
         settings = _settings_of(arguments, is_async=is_async)
-        self.closers = []
+        closers: list[Callable[[], Any]] = []
         if transport is None:
             transport = make()
-            self.closers.append(transport.aclose if is_async else transport.close)
+            closers.append(transport.aclose if is_async else transport.close)
         self.check(transport)
-        self._engine = Engine(self.library, settings.target, lambda url: transport)
+        self.adopt(Engine(self.library, settings.target, always(transport)), closers)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A pool of connections has no second copy; whoever copies an object that holds one shares it.

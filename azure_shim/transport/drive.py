@@ -1,4 +1,4 @@
-"""The only loops: perform the effects that a machine yields, once for callers that block and once for those that await."""
+"""The only loops: perform what a machine yields, once for callers that block and once for those that await."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import anyio.to_thread
 from typing_extensions import assert_never
 
+from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
 from azure_shim.values import Answered, Ask, Asked, Effect, Failed, Peek, Provider, Send
 
@@ -115,14 +116,9 @@ def ask(provider: Provider) -> Asked:
 async def ask_async(provider: Provider) -> Asked:
     """Call a provider without ever blocking the event loop: one that does not say that it awaits runs in a thread."""
     try:
-        value = provider() if is_async(provider) else await anyio.to_thread.run_sync(provider)
+        value = provider() if awaits(provider) else await anyio.to_thread.run_sync(provider)
         if inspect.isawaitable(value):
             value = await value
     except Exception as error:  # noqa: BLE001  as above; a cancellation is no Exception and passes
         return Asked(error=error)
     return Asked(value)
-
-
-def is_async(provider: Provider) -> bool:
-    """Whether calling ``provider`` is known to return an awaitable at once."""
-    return inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(getattr(provider, "__call__", None))

@@ -1,4 +1,4 @@
-"""What the engine needs of an HTTP library. httpx and httpx2 have the same public names, so one description serves both."""
+"""What the engine needs of an HTTP library. httpx and httpx2 share their public names, so one class serves both."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Library:
         """``error`` as this library's own, so that the SDK sees a connection error or a timeout and not a stranger."""
         module = self.module
         if isinstance(error, module.TransportError):
-            return error
+            return error  # type: ignore[no-any-return]
         if isinstance(error, TimeoutError):
             kind = module.ReadTimeout
         elif isinstance(error, (ssl.SSLError, ConnectionRefusedError)):
@@ -55,7 +55,7 @@ class Library:
 def _chunk_stream(module: Any) -> Any:
     """A request body that is in memory in a few pieces, and can be sent any number of times."""
 
-    class ChunkStream(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc,name-defined]
+    class ChunkStream(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, chunks: tuple[bytes, ...]) -> None:
             self._chunks = chunks
 
@@ -75,7 +75,7 @@ def _resumed_streams(module: Any) -> tuple[Any, Any]:
     def consumed() -> NoReturn:
         raise module.StreamConsumed()
 
-    class ResumedStream(module.SyncByteStream):  # type: ignore[misc,name-defined]
+    class ResumedStream(module.SyncByteStream):  # type: ignore[misc]
         def __init__(self, start: bytes, rest: Iterator[bytes], upstream: Any) -> None:
             self._start, self._upstream = start, upstream
             self._rest: Iterator[bytes] | None = rest
@@ -91,7 +91,7 @@ def _resumed_streams(module: Any) -> tuple[Any, Any]:
         def close(self) -> None:
             self._upstream.close()
 
-    class AsyncResumedStream(module.AsyncByteStream):  # type: ignore[misc,name-defined]
+    class AsyncResumedStream(module.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, start: bytes, rest: AsyncIterator[bytes], upstream: Any) -> None:
             self._start, self._upstream = start, upstream
             self._rest: AsyncIterator[bytes] | None = rest
@@ -118,7 +118,7 @@ def _signed_headers(module: Any) -> Any:
     not ``api-key``; a repr shows all but ``authorization``.
     """
 
-    class SignedHeaders(module.Headers):  # type: ignore[misc,name-defined]
+    class SignedHeaders(module.Headers):  # type: ignore[misc]
         def __init__(self, headers: Any, credential: tuple[bytes, bytes]) -> None:
             super().__init__(headers)
             self._credential = credential
@@ -146,7 +146,7 @@ def _bounded_streams(module: Any) -> tuple[Any, Any]:
         if clock() > deadline:
             raise module.ReadTimeout("the answer did not end within the read timeout after it began")
 
-    class BoundedStream(module.SyncByteStream):  # type: ignore[misc,name-defined]
+    class BoundedStream(module.SyncByteStream):  # type: ignore[misc]
         def __init__(self, upstream: Any, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
             self._upstream, self._clock = upstream, clock
             self._deadline = clock() + limit_s
@@ -159,7 +159,7 @@ def _bounded_streams(module: Any) -> tuple[Any, Any]:
         def close(self) -> None:
             self._upstream.close()
 
-    class AsyncBoundedStream(module.AsyncByteStream):  # type: ignore[misc,name-defined]
+    class AsyncBoundedStream(module.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, upstream: Any, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
             self._upstream, self._clock = upstream, clock
             self._deadline = clock() + limit_s

@@ -78,4 +78,3 @@ class AzureAuth(AuthCore, httpx.Auth):
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         await self._sign_async(request)
         yield request
-

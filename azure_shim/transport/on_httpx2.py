@@ -78,4 +78,3 @@ class AzureAuth(AuthCore, httpx2.Auth):
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
         await self._sign_async(request)
         yield request
-

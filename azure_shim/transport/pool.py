@@ -40,14 +40,14 @@ class _SharedPool:
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self._users = 0
+        self.users = 0
         self.is_closed = False
 
     def _is_last(self) -> bool:
         with _lock:
-            self._users -= 1
-            self.is_closed = self.is_closed or self._users == 0
-            return self._users == 0
+            self.users -= 1
+            self.is_closed = self.is_closed or self.users == 0
+            return self.users == 0
 
 
 class SyncPool(_SharedPool):
@@ -73,6 +73,8 @@ class SyncPool(_SharedPool):
         """One user less; the last one closes the connections."""
         if self._is_last():
             self._client.close()
+
+    closer = property(lambda self: self.release)
 
 
 class AsyncPool(_SharedPool):
@@ -118,6 +120,8 @@ class AsyncPool(_SharedPool):
             self.forget()
             await client.aclose()
 
+    closer = property(lambda self: self.arelease)
+
 
 def shared_pool(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Pool:
     """A lease of the pool for these options of the library's client: the caller has to release it once.
@@ -146,7 +150,7 @@ def _leased(key: _Key, made: Any = None) -> Any:
             if made is None:
                 return None
             pool = _pools[key] = made
-        pool._users += 1
+        pool.users += 1
         return pool
 
 

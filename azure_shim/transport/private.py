@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["selector_of"]
+__all__ = ["always", "selector_of"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -17,8 +17,12 @@ def selector_of(client: Any) -> Callable[[Any], Any]:
     chosen: Callable[[Any], Any] | None = getattr(client, "_transport_for_url", None)
     if chosen is not None:
         return chosen
-    through = _ThroughClient(client)
-    return lambda url: through
+    return always(_ThroughClient(client))
+
+
+def always(transport: Any) -> Callable[[Any], Any]:
+    """The same transport for every URL."""
+    return lambda url: transport  # noqa: ARG005
 
 
 class _ThroughClient:

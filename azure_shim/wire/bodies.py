@@ -24,16 +24,19 @@ class ModelInBody(Protocol):
     @property
     def value(self) -> str | None:
         """The name, or None if the body has none."""
+        ...
 
     @property
     def is_present(self) -> bool:
         """Whether there is such a member or field, whatever its value."""
+        ...
 
     def unchanged(self) -> Body | None: ...
     def replaced(self, name: str) -> Body: ...
     def dropped(self) -> Body: ...
     def added(self, name: str) -> Body | None:
         """With the model that it does not name; None for what is no object or form."""
+        ...
 
 
 def read_model(

@@ -27,10 +27,12 @@ def resolve(target: Target, model: str, operation: str, *, is_deployment: bool =
         if target.unmapped == "error" and not is_deployment:
             known = ", ".join(sorted(target.deployments)) if isinstance(target.deployments, Mapping) else "a callable"
             return Refusal(
-                404, "ModelNotMapped", f"deployments of target {target.name!r} has no {model!r}; it has: {known or 'none'}"
+                404,
+                "ModelNotMapped",
+                f"deployments of target {target.name!r} has no {model!r}; it has: {known or 'none'}",
             )
         name = model
-    if not isinstance(name, str) or not name.strip():
+    if not name.strip():
         return Refusal(400, "InvalidDeployment", f"deployments of target {target.name!r} gave no name for {model!r}")
     if name in (".", ".."):
         return Refusal(400, "InvalidDeployment", f"{name!r} cannot be the name of a deployment")

@@ -16,7 +16,7 @@ from azure_shim.wire import operations
 
 __all__ = ["EndpointError", "ParsedEndpoint", "cloud_of", "is_loopback", "of_resource", "parse"]
 
-# Host suffixes of Azure OpenAI resources per cloud (azure-rest-api-specs `servers`, Microsoft Learn "Azure Government").
+# Host suffixes of Azure OpenAI resources per cloud (azure-rest-api-specs `servers`, Learn "Azure Government").
 _CLOUDS = {
     "public": ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"),
     "usgov": ("openai.azure.us", "cognitiveservices.azure.us", "services.ai.azure.us"),

@@ -30,14 +30,14 @@ class Member(NamedTuple):
     value: str | None
 
     def replaced(self, body: bytes, value: str) -> tuple[bytes, bytes]:
-        """``body`` with this member's value replaced by the string ``value``, in two pieces to spare a copy of it all."""
+        """``body`` with this member's value replaced by the string ``value``, in two pieces to spare a copy."""
         return body[: self.start] + json.dumps(value).encode(), body[self.end :]
 
 
 def find(body: bytes, path: tuple[str, ...]) -> Member | None:
     """The member at ``path`` of the JSON object ``body``; None when there is none, or no JSON object.
 
-    A key that stands twice makes no sense in a request (RFC 7493, section 2.3); which of the two is found is not promised.
+    A key that stands twice makes no sense in a request (RFC 7493, section 2.3); which of them is found is open.
     """
     if len(path) == 1:
         member = _find_quickly(body, path[0])

@@ -208,7 +208,7 @@ DELETE /videos/{video_id} - v1 - k -
 GET /videos/{video_id} - v1 - k -
 GET /videos/{video_id}/content - v1 - kb -
 POST /videos/{video_id}/remix - v1 - k -
-"""
+"""  # noqa: E501
 
 # The organisation's own administration. On Azure this is Azure Resource Manager's job, under other credentials, so
 # nothing below these paths is ever sent to a data-plane endpoint, known to this table or not.

@@ -105,7 +105,9 @@ def refusal_of(line: RequestLine, target: Target) -> Refusal | None:
                 f"{where} administers an OpenAI organization; Azure OpenAI has no such operation on any surface. "
                 "Azure resources are administered through Azure Resource Manager.",
             )
-        return Refusal(404, "OperationNotOffered", f"Azure OpenAI does not offer {where} on any surface or api-version.")
+        return Refusal(
+            404, "OperationNotOffered", f"Azure OpenAI does not offer {where} on any surface or api-version."
+        )
     if target.is_classic:
         if operation.classic is None:
             return Refusal(
@@ -119,13 +121,13 @@ def refusal_of(line: RequestLine, target: Target) -> Refusal | None:
             404,
             "OperationOnOtherSurface",
             f"Azure OpenAI has {where} only under a dated api-version (since {operation.first}), and target "
-            f"{target.name!r} uses the v1 surface: create the client with api_version='2024-10-21' or another dated one.",
+            f"{target.name!r} uses the v1 surface: create the client with api_version='2024-10-21' or the like.",
         )
     elif target.endpoint.is_project and operation.path == "/embeddings":
         return Refusal(
             404,
             "OperationOnOtherSurface",
-            f"A Foundry project endpoint has no {where}: use the endpoint of the resource, without '/api/projects/...'.",
+            f"A Foundry project endpoint has no {where}: use the resource's endpoint, without '/api/projects/...'.",
         )
     return None
 

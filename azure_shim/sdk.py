@@ -1,0 +1,29 @@
+"""The one place that uses what the openai SDK does not document; tested against the oldest and newest of each major.
+
+Methods that the SDK calls on its own subclasses (``_prepare_url``, ``_make_status_error``, ...) are overridden in
+client.py, as openai's own Azure client does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+__all__ = ["MAJOR", "http_client_of", "set_default_headers"]
+
+MAJOR = int(openai.__version__.partition(".")[0])
+
+
+def http_client_of(client: Any) -> Any:
+    """The HTTP library's client that an SDK client sends with (``_client``, 1.0 to 3.54)."""
+    return client._client
+
+
+def set_default_headers(client: Any, headers: Mapping[str, str]) -> None:
+    """Replace what ``default_headers`` adds to the SDK's own headers (``_custom_headers``, 1.0 to 3.54).
+
+    The argument alone will not do: openai 2 and 3 merge ``OPENAI_CUSTOM_HEADERS`` below it.
+    """
+    client._custom_headers = dict(headers)
