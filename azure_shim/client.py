@@ -21,11 +21,6 @@ from azure_shim.transport.drive import ask, ask_async
 from azure_shim.transport.exchange import EXTENSION
 from azure_shim.values import Deployments, Header, Refusal, Served
 
-if TYPE_CHECKING:
-    from openai.resources.beta import AsyncBeta, Beta
-    from openai.resources.realtime import AsyncRealtime, Realtime
-    from openai.resources.responses import AsyncResponses, Responses
-
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
 PLACEHOLDER = "azure-shim-placeholder-not-a-key"
@@ -142,6 +137,13 @@ def _changed(
     return settings, given if given is not None else http_client_of(client)
 
 
+def _websockets() -> Any:
+    """Loaded when it is first used: it imports the SDK's resources, which the SDK itself puts off too."""
+    from azure_shim import websockets
+
+    return websockets
+
+
 class _Shim:
     """What both clients have in common. Each method is one that the SDK calls on its own subclasses."""
 
@@ -170,6 +172,20 @@ class _Shim:
         if found is None:
             found = kept[url] = super()._prepare_url(url)  # type: ignore[misc]
         return found
+
+    if not TYPE_CHECKING:  # their types are those of the SDK's own
+
+        @cached_property
+        def realtime(self) -> Any:
+            return _websockets().realtime_of(self)
+
+        @cached_property
+        def responses(self) -> Any:
+            return _websockets().responses_of(self)
+
+        @cached_property
+        def beta(self) -> Any:
+            return _websockets().beta_of(self)
 
     if _HTTP_USES_AUTH_HEADERS:
 
@@ -313,24 +329,6 @@ class OpenAI(_Shim, openai.OpenAI):
 
     with_options = copy
 
-    @cached_property
-    def realtime(self) -> Realtime:
-        from azure_shim import websockets
-
-        return websockets.realtime_of(self)  # type: ignore[no-any-return]
-
-    @cached_property
-    def responses(self) -> Responses:
-        from azure_shim import websockets
-
-        return websockets.responses_of(self)  # type: ignore[no-any-return]
-
-    @cached_property
-    def beta(self) -> Beta:
-        from azure_shim import websockets
-
-        return websockets.beta_of(self)  # type: ignore[no-any-return]
-
     @property
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
@@ -433,24 +431,6 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         return super().copy(http_client=given, _extra_kwargs=extra, **options)
 
     with_options = copy
-
-    @cached_property
-    def realtime(self) -> AsyncRealtime:
-        from azure_shim import websockets
-
-        return websockets.realtime_of(self)  # type: ignore[no-any-return]
-
-    @cached_property
-    def responses(self) -> AsyncResponses:
-        from azure_shim import websockets
-
-        return websockets.responses_of(self)  # type: ignore[no-any-return]
-
-    @cached_property
-    def beta(self) -> AsyncBeta:
-        from azure_shim import websockets
-
-        return websockets.beta_of(self)  # type: ignore[no-any-return]
 
     @property
     def auth_headers(self) -> dict[str, str]:

@@ -241,6 +241,7 @@ class _Reader:
                     "name it in deployments too"
                 )
             return dict(mapping), default, default_for
+        callable_: Any = mapping
         if not callable(mapping):
             self.problems.append(
                 f"deployments: is of type {type(mapping).__name__}; expected a mapping of models to deployments, or a "
@@ -248,7 +249,7 @@ class _Reader:
             )
         elif names:
             self.problems.append(f"{label}: conflicts with a callable deployments: pass one of them")
-        return mapping, default, default_for
+        return callable_, default, default_for
 
     def _check_mapping(self, mapping: Mapping[Any, Any]) -> None:
         for model, deployment in mapping.items():
