@@ -15,7 +15,7 @@ from azure_shim import errors
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.sdk import MAJOR
 from azure_shim.transport.exchange import Engine
-from azure_shim.transport.pool import shared_pool
+from azure_shim.transport.pool import lease
 from azure_shim.transport.private import always, selector_of
 from azure_shim.values import Deployments, Provider
 
@@ -183,9 +183,9 @@ def build_client(
         wanted = {**_public_settings(given), **wanted}
         select = _selector(given)
     else:
-        pool = shared_pool(binding.LIBRARY, is_async=is_async, options=pooled)
-        select, release = pool.select, pool.release
-        closers.append(pool.closer)
+        share = lease(binding.LIBRARY, is_async=is_async, options=pooled)
+        select, release = share.select, share.release
+        closers.append(share.closer)
     engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing)
     made = azure.around(engine, closers)
     if release is not None:

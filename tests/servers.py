@@ -92,6 +92,7 @@ class ScriptedServer:
 
     def __exit__(self, *exc: object) -> None:
         self._stopping = True
+        self._socket.shutdown(socket.SHUT_RDWR)  # close alone would leave a waiting accept its one connection more
         self._socket.close()
         for connection in self._open:
             connection.close()

@@ -16,7 +16,7 @@ from typing import Any, Union
 from azure_shim.transport.library import Library
 from azure_shim.transport.private import selector_of
 
-__all__ = ["AsyncPool", "Pool", "SyncPool", "shared_pool"]
+__all__ = ["AsyncLease", "Lease", "SyncLease", "lease"]
 
 # Idle connections are kept for a minute, not for the library's five seconds: a call every six seconds would else pay
 # for a new TLS connection each time.
@@ -25,7 +25,7 @@ MAX_CONNECTIONS, MAX_KEEPALIVE_CONNECTIONS = 1000, 100  # the SDK's (openai/_con
 # What the libraries read from the environment when they build a client.
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-Pool = Union["SyncPool", "AsyncPool"]
+Lease = Union["SyncLease", "AsyncLease"]
 _Key = tuple[Any, ...]
 
 _lock = threading.Lock()
@@ -35,123 +35,163 @@ _contexts: dict[_Key, Any] = {}
 _KEPT_CONTEXTS = 16
 
 
-class _SharedPool:
-    """Counts its users. A pool whose last user has gone is closed and takes no new one."""
+class _Connections:
+    """One client of the library, and how many leases use it. Whoever leaves it last has to close it."""
+
+    __slots__ = ("client", "leases", "select")
+
+    def __init__(self, client: Any) -> None:
+        self.client, self.select, self.leases = client, selector_of(client), 1
+
+    def leave(self) -> bool:
+        """One lease less; True for the last one, after which no other is given."""
+        with _lock:
+            self.leases -= 1
+            return not self.leases
+
+
+class _Pool:
+    """The connections for one set of options: one for clients that block, one per event loop for those that await.
+
+    A connection lives and dies with the loop that it was opened in.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
-        self.users = 0
-        self.is_closed = False
-
-    def _is_last(self) -> bool:
-        with _lock:
-            self.users -= 1
-            self.is_closed = self.is_closed or self.users == 0
-            return self.users == 0
-
-
-class SyncPool(_SharedPool):
-    """The connections of clients that block."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        super().__init__(make)
-        self._open()
-
-    def _open(self) -> None:
-        self._client = self._make()
-        self._select = selector_of(self._client)
-
-    def select(self, url: Any) -> Any:
-        """The transport that leads to ``url``."""
-        return self._select(url)
-
-    def forget(self) -> None:
-        """After a fork: the parent's connections are not this process's to use."""
-        self._open()
-
-    def release(self) -> None:
-        """One user less; the last one closes the connections."""
-        if self._is_last():
-            self._client.close()
-
-    closer = property(lambda self: self.release)
-
-
-class AsyncPool(_SharedPool):
-    """The connections of clients that await, one set per event loop: a connection lives and dies with its loop."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        super().__init__(make)
         self.forget()
 
     def forget(self) -> None:
         """After a fork: the parent's connections are not this process's to use."""
-        self._by_loop: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
-        self._elsewhere: tuple[Any, Any] | None = None
+        self.generation = object()
+        self._shared: _Connections | None = None
+        self._by_loop: weakref.WeakKeyDictionary[Any, _Connections] = weakref.WeakKeyDictionary()
+
+    def connections(self, loop: Any) -> _Connections:
+        """Those of this loop, None for callers that block and for trio, with one lease more."""
+        with _lock:
+            found = self._leased(loop)
+        if found is not None:
+            return found
+        made = _Connections(self._make())
+        with _lock:
+            found = self._leased(loop)  # another thread may have been faster
+            if found is None:
+                found = made
+                _drop_ended(self._by_loop)
+                if loop is None:
+                    self._shared = made
+                else:
+                    self._by_loop[loop] = made
+            return found
+
+    def _leased(self, loop: Any) -> _Connections | None:
+        found = self._shared if loop is None else self._by_loop.get(loop)
+        if found is None or not found.leases:
+            return None
+        found.leases += 1
+        return found
+
+
+class SyncLease:
+    """A blocking client's share of a pool."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
+        self._enter()
+
+    def _enter(self) -> None:
+        self._generation = self._pool.generation
+        self._connections = self._pool.connections(None)
+
+    def select(self, url: Any) -> Any:
+        """The transport that leads to ``url``."""
+        if self._generation is not self._pool.generation:
+            self._enter()
+        return self._connections.select(url)
+
+    def release(self) -> None:
+        """Give the share back; the last one closes the connections."""
+        if self._generation is self._pool.generation and self._connections.leave():
+            self._connections.client.close()
+
+    closer = release
+
+
+class AsyncLease:
+    """An async client's share of a pool, entered in each event loop that it is used in."""
+
+    def __init__(self, pool: _Pool) -> None:
+        self._pool = pool
+        self._forget()
+
+    def _forget(self) -> None:
+        self._generation = self._pool.generation
+        self._by_loop: weakref.WeakKeyDictionary[Any, _Connections] = weakref.WeakKeyDictionary()
+        self._elsewhere: _Connections | None = None
 
     def select(self, url: Any) -> Any:
         """The transport that leads to ``url`` from the running event loop."""
-        return self._current()[1](url)
-
-    def _current(self) -> tuple[Any, Any]:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # trio, which has one set for all its runs
-            if self._elsewhere is None:
-                self._elsewhere = self._made()
-            return self._elsewhere
-        found = self._by_loop.get(loop)
+        if self._generation is not self._pool.generation:
+            self._forget()
+        loop = _running_loop()
+        found = self._elsewhere if loop is None else self._by_loop.get(loop)
         if found is None:
-            found = self._by_loop[loop] = self._made()
-        return found
-
-    def _made(self) -> tuple[Any, Any]:
-        client = self._make()
-        return client, selector_of(client)
+            found = self._pool.connections(loop)
+            _drop_ended(self._by_loop)
+            if loop is None:
+                self._elsewhere = found
+            else:
+                self._by_loop[loop] = found
+        return found.select(url)
 
     def release(self) -> None:
-        """For a client that was dropped without being closed: nothing can be awaited, the sockets go with the pool."""
-        self._is_last()
+        """For a client that was dropped without being closed: nothing can be awaited, so nothing is closed."""
+        for found in [*self._by_loop.values(), *filter(None, [self._elsewhere])]:
+            found.leave()
+        self._forget()
 
-    async def arelease(self) -> None:
-        """Close what belongs to this loop; another loop's connections cannot be awaited from here and are dropped."""
-        if self._is_last():
-            client = self._current()[0]
-            self.forget()
-            await client.aclose()
+    async def closer(self) -> None:
+        """Give the share back. Connections of other loops cannot be closed from this one; they go with their loop."""
+        loop = _running_loop()
+        mine = self._elsewhere if loop is None else self._by_loop.pop(loop, None)
+        if loop is None:
+            self._elsewhere = None
+        self.release()
+        if mine is not None and mine.leave():
+            await mine.client.aclose()
 
-    closer = property(lambda self: self.arelease)
+
+def _drop_ended(by_loop: weakref.WeakKeyDictionary[Any, _Connections]) -> None:
+    """Forget connections of loops that have ended: they keep their loop alive, and nobody can await their end."""
+    for loop in [loop for loop in by_loop if loop.is_closed()]:
+        del by_loop[loop]
 
 
-def shared_pool(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Pool:
-    """A lease of the pool for these options of the library's client: the caller has to release it once.
+def _running_loop() -> Any:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # trio
+        return None
+
+
+def lease(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Lease:
+    """A share of the pool for these options of the library's client; its ``closer`` has to be called once.
 
     ``options`` are ``verify``, ``cert``, ``trust_env``, ``proxy``, ``mounts``, ``http1``, ``http2`` and ``limits``.
     """
     environment = tuple(os.environ.get(v) or os.environ.get(v.lower()) for v in _VARIABLES)
     key = (library.name, is_async, environment, *((name, _hashable(options[name])) for name in sorted(options)))
-    kind: Any = AsyncPool if is_async else SyncPool
     try:
         hash(key)
     except TypeError:
         key = (object(),)  # an option that cannot be compared is shared with nobody
-    pool = _leased(key)
-    if pool is None:
-        made = _new(kind, library, options, environment, is_async=is_async)
-        pool = _leased(key, made)
-    return pool  # type: ignore[no-any-return]
-
-
-def _leased(key: _Key, made: Any = None) -> Any:
-    """The open pool under ``key``, or ``made`` put there, with one user more."""
     with _lock:
         pool = _pools.get(key)
-        if pool is None or pool.is_closed:
-            if made is None:
-                return None
-            pool = _pools[key] = made
-        pool.users += 1
-        return pool
+    if pool is None:
+        made = _Pool(_maker(library, options, environment, is_async=is_async))
+        with _lock:
+            pool = _pools.setdefault(key, made)
+    return AsyncLease(pool) if is_async else SyncLease(pool)
 
 
 def _hashable(value: Any) -> Any:
@@ -161,7 +201,8 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _new(kind: Any, library: Library, options: Mapping[str, Any], environment: _Key, *, is_async: bool) -> Any:
+def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, is_async: bool) -> Callable[[], Any]:
+    """What opens a client of the library with these options and the SDK's defaults."""
     module = library.module
     settings = dict(options)
     settings.setdefault(
@@ -175,7 +216,7 @@ def _new(kind: Any, library: Library, options: Mapping[str, Any], environment: _
     settings["verify"] = _context(library, settings, environment)
     settings.pop("cert", None)
     make = module.AsyncClient if is_async else module.Client
-    return kind(lambda: make(**settings))
+    return lambda: make(**settings)
 
 
 def _context(library: Library, settings: Mapping[str, Any], environment: _Key) -> Any:

@@ -1,0 +1,222 @@
+"""Promise 4: streams stay streams, are closed when they are dropped, and are cancelled cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.conftest import Colour
+from tests.servers import LAST_CHUNK, MESSAGES, ScriptedServer, Seen, answer, chunk, chunked, event
+
+SETTINGS: dict[str, Any] = {"api_key": "k" * 32, "api_version": "2024-10-21", "deployments": {"gpt-4o": "prod"}}
+
+
+def client_of(colour: Colour, server: ScriptedServer, dose: str, **options: Any) -> Any:
+    if dose == "constructor":
+        return colour.client(azure_endpoint=server.url, max_retries=0, **SETTINGS, **options)
+    http_client = colour.http_client(azure_endpoint=server.url, **SETTINGS)
+    return colour.plain(api_key="unused", http_client=http_client, max_retries=0, **options)
+
+
+@pytest.fixture(params=["constructor", "http_client"])
+def dose(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_chunk_is_handed_on_before_the_next_one_is_written(
+    colour: Colour, server: ScriptedServer, dose: str
+) -> None:
+    """The server writes a chunk only after the one before it has been read: a buffer would wait for ever."""
+    got = threading.Semaphore(0)
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked() + event("0")
+        for n in range(1, 5):
+            assert got.acquire(timeout=10), "the chunk before was not handed on"
+            yield event(str(n))
+        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose)
+    stream = colour.iterate(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
+    for n in range(5):
+        assert colour.next(stream).choices[0].delta.content == str(n)
+        got.release()
+    colour.close(client)
+
+
+@pytest.mark.parametrize("call", ["speech", "file"])
+def test_binary_answers_are_handed_on_as_they_come(
+    colour: Colour, server: ScriptedServer, dose: str, call: str
+) -> None:
+    got = threading.Semaphore(0)
+    pieces = [bytes([n]) * 1000 for n in range(4)]
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked("audio/mpeg") + chunk(pieces[0])
+        for piece in pieces[1:]:
+            assert got.acquire(timeout=10), "the piece before was not handed on"
+            yield chunk(piece)
+        yield LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose)
+    if call == "speech":
+        manager = client.audio.speech.with_streaming_response.create(model="gpt-4o", voice="alloy", input="hi")
+    else:
+        manager = client.files.with_streaming_response.content("file-1")
+
+    if colour.is_async:
+
+        async def read() -> list[bytes]:
+            found = []
+            async with manager as response:
+                async for piece in response.iter_bytes():
+                    found.append(piece)
+                    got.release()
+            return found
+
+        assert colour.run(read()) == pieces
+    else:
+        with manager as response:
+            found = []
+            for piece in response.iter_bytes():
+                found.append(piece)
+                got.release()
+        assert found == pieces
+    colour.close(client)
+
+
+def test_a_dropped_stream_closes_its_connection(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    stop = threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked()
+        while not stop.is_set():
+            yield event("x" * 1000)
+
+    server.script = script
+    client = client_of(colour, server, dose)
+    stream = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True)
+    colour.next(colour.iterate(stream))
+    colour.close(stream)
+    assert server.closed.wait(10), "the server could write on after the stream was closed"
+    stop.set()
+    colour.close(client)
+
+
+def test_a_cancelled_call_closes_its_connection_and_is_not_sent_again(server: ScriptedServer, dose: str) -> None:
+    colour = Colour("async")
+    arrived, release = threading.Event(), threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        arrived.set()
+        release.wait(10)
+        while True:
+            yield chunked() + event("late" * 1000)
+
+    server.script = script
+    client = client_of(colour, server, dose)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True))
+        await asyncio.to_thread(arrived.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    colour.run(cancelled())
+    release.set()
+    assert server.closed.wait(10), "the connection stayed open after the cancellation"
+    assert len(server.requests) == 1
+    colour.close(client)
+    colour.finish()
+
+
+def test_an_answer_that_trickles_is_stopped_by_the_timeout(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    """Each byte comes in time for the read timeout, the answer never ends; the whole of it is bounded."""
+    stop = threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked("application/json")
+        while not stop.wait(0.05):
+            yield chunk(b" ")
+
+    server.script = script
+    client = client_of(colour, server, dose, timeout=0.3)
+    with pytest.raises(openai.APITimeoutError):
+        colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
+    stop.set()
+    colour.close(client)
+
+
+def test_a_stream_may_take_longer_than_the_timeout(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    """Only the gap between two chunks is bounded by it, as in the SDK."""
+    pause = threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked()
+        for n in range(8):
+            pause.wait(0.05)
+            yield event(str(n))
+        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose, timeout=0.3)
+    stream = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True)
+    assert [c.choices[0].delta.content for c in colour.list(stream)] == [str(n) for n in range(8)]
+    colour.close(client)
+
+
+def test_a_broken_stream_hands_on_what_came_and_then_raises(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    server.script = lambda seen: [chunked() + event("a") + event("b"), b""]
+    client = client_of(colour, server, dose)
+    stream = colour.iterate(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
+    assert [colour.next(stream).choices[0].delta.content for _ in range(2)] == ["a", "b"]
+    with pytest.raises(Exception, match="(?i)peer closed|incomplete|disconnected|connection error"):
+        colour.next(stream)
+    assert len(server.requests) == 1
+    colour.close(client)
+
+
+def test_a_page_in_place_of_json_is_an_openai_error(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    server.script = lambda seen: [answer(b"<html>sign in</html>", headers={"content-type": "text/html; charset=utf-8"})]
+    client = client_of(colour, server, dose)
+    for stream in (False, True):
+        with pytest.raises(openai.APIStatusError, match="text/html") as caught:
+            colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=stream)
+        assert caught.value.response.headers["x-azure-shim-refused"] == "NotAnAnswer"
+    assert len(server.requests) == 2
+    colour.close(client)
+
+
+def test_html_that_is_the_content_of_a_file_passes(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    server.script = lambda seen: [answer(b"<p>mine</p>", headers={"content-type": "text/html"})]
+    client = client_of(colour, server, dose)
+    assert colour.call(client.files.content, "file-1").content == b"<p>mine</p>"
+    colour.close(client)
+
+
+@pytest.mark.parametrize("body", [b'{"id": "chatcmpl-1", "choices": [', b"", b"not json"])
+def test_cut_json_is_an_openai_error(colour: Colour, server: ScriptedServer, body: bytes) -> None:
+    server.script = lambda seen: [answer(body)]
+    client = client_of(colour, server, "constructor")
+    with pytest.raises(openai.APIResponseValidationError, match="no complete JSON") as caught:
+        colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
+    assert caught.value.response.status_code == 200
+    assert len(server.requests) == 1
+    colour.close(client)
+
+
+def test_text_in_place_of_json_is_an_openai_error(colour: Colour, server: ScriptedServer) -> None:
+    server.script = lambda seen: [answer(b"hello", headers={"content-type": "text/plain"})]
+    client = client_of(colour, server, "constructor")
+    with pytest.raises(openai.APIResponseValidationError, match="no JSON"):
+        colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
+    assert colour.call(client.get, "/models", cast_to=str) == "hello"
+    colour.close(client)
