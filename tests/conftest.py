@@ -62,10 +62,12 @@ class Colour:
     def __init__(self, name: str) -> None:
         self.is_async = name == "async"
         self._loop = asyncio.new_event_loop() if self.is_async else None
+        self._made: list[Any] = []
 
     def client(self, **arguments: Any) -> Any:
-        """An `azure_shim` client."""
-        return (azure_shim.AsyncOpenAI if self.is_async else azure_shim.OpenAI)(**arguments)
+        """An `azure_shim` client, closed when the test ends."""
+        self._made.append((azure_shim.AsyncOpenAI if self.is_async else azure_shim.OpenAI)(**arguments))
+        return self._made[-1]
 
     def plain(self, **arguments: Any) -> Any:
         """One of openai's own."""
@@ -76,7 +78,9 @@ class Colour:
         return (openai.AsyncAzureOpenAI if self.is_async else openai.AzureOpenAI)(**arguments)
 
     def http_client(self, **arguments: Any) -> Any:
-        return (azure_shim.async_http_client if self.is_async else azure_shim.http_client)(**arguments)
+        """One of `azure_shim.http_client`, closed when the test ends."""
+        self._made.append((azure_shim.async_http_client if self.is_async else azure_shim.http_client)(**arguments))
+        return self._made[-1]
 
     def library_client(self, module: Any, **arguments: Any) -> Any:
         return (module.AsyncClient if self.is_async else module.Client)(**arguments)
@@ -119,6 +123,8 @@ class Colour:
             client.close()
 
     def finish(self) -> None:
+        for client in self._made:
+            self.close(client)
         if self._loop is not None:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()

@@ -1,0 +1,170 @@
+"""WebSockets pass no transport: their host, their path and their credential are right all the same (P16, B4)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+import azure_shim
+from tests.conftest import AMBIENT_KEY, MAJOR, Colour
+
+KEY = "azure-key-of-this-resource"
+
+
+class SocketServer:
+    """Answers each connection with one event that says how it was dialled."""
+
+    def __init__(self) -> None:
+        self.dialled: list[tuple[str, dict[str, str]]] = []
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+
+    def __enter__(self) -> SocketServer:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    async def _main(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serve(self._answer, "127.0.0.1", 0) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            self._ready.set()
+            await self._stop.wait()
+
+    async def _answer(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        headers = {name.lower(): value for name, value in connection.request.headers.raw_items()}
+        self.dialled.append((connection.request.path, headers))
+        await connection.send(json.dumps({"type": "session.created", "event_id": "e", "session": {"id": "s"}}))
+        with contextlib.suppress(Exception):
+            await connection.recv()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@pytest.fixture
+def server() -> Iterator[SocketServer]:
+    with SocketServer() as found:
+        yield found
+
+
+def dial(colour: Colour, manager: Any) -> Any:
+    """Connect and return the first event."""
+    if not colour.is_async:
+        with manager as connection:
+            return connection.recv()
+
+    async def connect() -> Any:
+        async with manager as connection:
+            return await connection.recv()
+
+    return colour.run(connect())
+
+
+async def coroutine() -> str:
+    return "provided"
+
+
+@pytest.mark.parametrize(
+    ("credential", "header"),
+    [
+        ({"api_key": KEY}, ("api-key", KEY)),
+        ({"azure_ad_token": "token"}, ("authorization", "Bearer token")),
+        ({"azure_ad_token_provider": lambda: "provided"}, ("authorization", "Bearer provided")),
+        ({"azure_ad_token_provider": coroutine}, ("authorization", "Bearer provided")),
+    ],
+)
+def test_realtime_goes_to_the_target_with_its_deployment_and_credential(
+    credential: dict[str, Any], header: tuple[str, str], colour: Colour, server: SocketServer
+) -> None:
+    if credential.get("azure_ad_token_provider") is coroutine and not colour.is_async:
+        credential = {"azure_ad_token": "provided"}
+    client = colour.client(azure_endpoint=server.url, deployments={"gpt-realtime": "voice"}, **credential)
+    assert dial(colour, client.with_options(timeout=9).realtime.connect(model="gpt-realtime")).type == "session.created"
+    ((path, headers),) = server.dialled
+    assert path == "/openai/v1/realtime?model=voice"
+    signed = {name: headers[name] for name in ("api-key", "authorization") if name in headers}
+    assert signed == {header[0]: header[1]}
+    assert AMBIENT_KEY not in str(headers)
+    assert "openai-organization" not in headers
+
+
+def test_the_classic_surface_names_version_and_deployment_in_the_query(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(
+        azure_endpoint=server.url, api_key=KEY, api_version="2024-10-01-preview", deployments={"gpt-realtime": "voice"}
+    )
+    for realtime in (client.realtime, client.beta.realtime):
+        dial(colour, realtime.connect(model="gpt-realtime"))
+    for path, headers in server.dialled:
+        assert path.startswith("/openai/realtime?")
+        assert {"api-version=2024-10-01-preview", "deployment=voice"} <= set(path.partition("?")[2].split("&"))
+        assert headers["api-key"] == KEY
+        assert "authorization" not in headers
+
+
+def test_an_explicit_authorization_of_a_connection_wins(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(azure_endpoint=server.url, azure_ad_token="token")
+    dial(colour, client.realtime.connect(model="m", extra_headers={"Authorization": "Bearer ephemeral"}))
+    assert server.dialled[0][1]["authorization"] == "Bearer ephemeral"
+
+
+def test_the_preview_realtime_is_refused_on_v1(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(azure_endpoint=server.url, api_key=KEY)
+    with pytest.raises(openai.OpenAIError, match="beta.realtime only under a dated api-version"):
+        client.beta.realtime.connect(model="m")
+    assert server.dialled == []
+
+
+if MAJOR >= 2:  # openai 1 has no WebSocket of the Responses API
+
+    class TestResponses:
+        def test_they_go_to_the_target_with_its_credential(self, colour: Colour, server: SocketServer) -> None:
+            client = colour.client(azure_endpoint=server.url, api_key=KEY)
+            if colour.is_async:
+
+                async def connect() -> None:
+                    async with client.responses.connect():
+                        pass
+
+                colour.run(connect())
+            else:
+                with client.responses.connect():
+                    pass
+            ((path, headers),) = server.dialled
+            assert path == "/openai/v1/responses"
+            assert headers["api-key"] == KEY
+            assert "authorization" not in headers
+
+        def test_they_are_refused_on_the_classic_surface(self, colour: Colour, server: SocketServer) -> None:
+            client = colour.client(azure_endpoint=server.url, api_key=KEY, api_version="2024-10-21")
+            with pytest.raises(openai.OpenAIError, match="only on the v1 surface"):
+                client.responses.connect()
+            assert server.dialled == []
+
+
+def test_a_credential_that_cannot_be_had_is_an_error_before_anything_is_dialled(
+    colour: Colour, server: SocketServer
+) -> None:
+    client = colour.client(azure_endpoint=server.url, azure_ad_token_provider=lambda: "")
+    with pytest.raises(openai.OpenAIError, match="is empty"):
+        dial(colour, client.realtime.connect(model="m"))
+    assert server.dialled == []
+
+
+def test_a_websocket_base_url_at_another_host_is_refused(colour: Colour) -> None:
+    with pytest.raises(azure_shim.ConfigurationError, match="websocket_base_url: is at another host"):
+        colour.client(azure_endpoint="r.openai.azure.com", api_key=KEY, websocket_base_url="wss://evil.example/v1")
