@@ -37,8 +37,12 @@ V1_ONLY = re.compile(
     r"|/responses/(compact|input_tokens|[^/]*/cancel)"
 )
 
-# Newer in the SDK than what is known of Azure: passed through as they are spelled, which is v1's spelling.
-NEWER_THAN_AZURE = re.compile(r"/decisions|/live|/safety|/audio/voice|/agents")
+# What the classic surface has. Anything else is newer in the SDK than what is known of Azure, and passes through as it is
+# spelled, which is v1's spelling.
+ON_CLASSIC = re.compile(
+    r"/(completions|embeddings|chat|images|files|batches|fine_tuning|models|responses|vector_stores|assistants|threads"
+    r"|uploads|evals|realtime|audio/(speech|transcriptions|translations))(/.*)?"
+)
 
 
 def walk(resource: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -184,7 +188,7 @@ def assert_at_azure(name: str, request: Any, plain: tuple[str, str], version: st
         assert url.raw_path.decode().partition("?")[0] == f"/openai/v1{path}", name
         assert dict(url.params).get("api-version") == ("preview" if beta else None), name
         return
-    if NEWER_THAN_AZURE.match(path):
+    if not ON_CLASSIC.fullmatch(path):
         assert url.raw_path.decode() == f"/openai/v1{path}", name
         return
     if path in DEPLOYMENT_OPERATIONS and method == "POST":
