@@ -86,6 +86,9 @@ def _below(method: str, path: str, query: str, version: str | None, beta: bool) 
         name, slash, rest = path[len("/deployments/") :].partition("/")
         if slash:
             deployment, path = unquote(name), "/" + rest
+    if method == "POST" and path.startswith("/evals/") and path.endswith("/cancel"):
+        # openai 3.54 cancels a run here; Azure's specification, and older SDKs, by a POST to the run itself.
+        path = path.removesuffix("/cancel")
     return RequestLine(find(method, path, beta=beta), path, query, version, deployment)
 
 
