@@ -25,6 +25,7 @@ def azure() -> Iterator[azure_shim.OpenAI]:
         return
     with FakeAzure({"eastus": {"prod-4o": "gpt-4o", "text-embedding-3-small": "text-embedding-3-small"}}) as fake:
         east = fake["eastus"]
+        east.chunk_delay_s = 0.05  # so that one sees it stream
         with azure_shim.OpenAI(  # was: openai.OpenAI(
             azure_endpoint=east.endpoint,
             api_key=east.api_key,

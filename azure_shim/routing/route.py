@@ -109,8 +109,8 @@ def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Nami
     in_path = target.is_classic and operation.in_deployment
     drops = target.is_classic and operation.classic_drops_model
     has_names = target.deployments is not None or target.default_deployment is not None or target.unmapped == "error"
-    if not in_path and not has_names and call.line.deployment is None:
-        return _NOTHING_NAMED
+    if not in_path and not has_names and call.line.deployment is None and call.content is None:
+        return _NOTHING_NAMED  # a form is not peeked at for the sake of telling who served
     found: ModelInBody | None = None
     if call.line.deployment is None or drops or has_names or not in_path:
         reading = yield from read_model(call.content, call.content_type, call.content_encoding, operation.model_at)

@@ -67,7 +67,8 @@ class Engine:
         key = (method, url.raw_path, own)
         line = self._lines.get(key)
         if line is None:
-            line = read(method, key[1].decode("ascii"), self._bases if own else ())
+            bases = self._bases if own else ()
+            line = read(method, key[1].decode("ascii"), bases, adds_versions=not self.signs_nothing)
             if len(self._lines) >= _CACHED_LINES:
                 self._lines.clear()
             self._lines[key] = line

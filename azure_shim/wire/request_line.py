@@ -17,6 +17,7 @@ from azure_shim.wire.operations import Operation, find
 __all__ = ["DATED", "RequestLine", "address", "read", "refusal_of"]
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[a-z0-9.-]+)?")
+_AZURE_SPELLING = re.compile(r"/openai/(?!v1/)|/deployments/")
 _V1_VERSIONS = ("preview", "latest")
 
 
@@ -25,7 +26,8 @@ class RequestLine:
     """What a request line says, in whichever spelling it came. Lines are kept and compared by identity.
 
     ``path`` begins below ``/v1`` and is percent-encoded as it came; ``query`` is the caller's without ``api-version``;
-    ``deployment`` is what an Azure spelling had in its path, decoded.
+    ``api_version`` is the caller's wish for this request; ``deployment`` is what an Azure spelling had in its path,
+    decoded.
     """
 
     operation: Operation | None
@@ -40,10 +42,12 @@ class RequestLine:
         return self.path if self.operation is None else self.operation.path
 
 
-def read(method: str, raw_path: str, bases: Sequence[str] = ()) -> RequestLine:
+def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions: bool = False) -> RequestLine:
     """Read ``raw_path``, a path with its query.
 
-    ``bases`` are the paths at which the addressed target's own surfaces begin, the longest first.
+    ``bases`` are the paths at which the addressed target's own surfaces begin, the longest first. ``adds_versions`` says
+    that the client may be one of Azure's own, which writes its api-version into every request. The target knows its own
+    better; only in OpenAI's spelling can a version be nothing but the caller's explicit ``extra_query``.
     """
     path, _, query = raw_path.partition("?")
     version = None
@@ -54,6 +58,8 @@ def read(method: str, raw_path: str, bases: Sequence[str] = ()) -> RequestLine:
             if key.lower() == "api-version":
                 version = unquote(value)
         query = "&".join(pair for pair in pairs if pair and not pair.lower().startswith("api-version="))
+        if adds_versions and _AZURE_SPELLING.search(path):
+            version = None
     beta = "beta=true" in query.split("&")
     for base in bases:
         if path.startswith(base + "/"):
@@ -152,9 +158,7 @@ def address(line: RequestLine, target: Target, deployment: str | None) -> str:
         path = line.path
     else:
         path = endpoint.classic + operation.classic
-    # An Azure spelling brings its client's version along; the target knows its own better. In OpenAI's spelling a
-    # version can only be the caller's explicit extra_query.
-    own = line.api_version if line.deployment is None else None
+    own = line.api_version
     return _url(target, path, line.query, own if own and DATED.fullmatch(own) else target.api_version)
 
 

@@ -1,0 +1,114 @@
+"""The package itself: its names, what importing it costs, its README and its examples."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import azure_shim
+from azure_shim.testing import FakeAzure
+from tests.conftest import OWN_LIBRARY
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **environment: str) -> str:
+    """What a fresh Python prints."""
+    completed = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr == ""
+    return completed.stdout
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    assert sorted(azure_shim.__all__) == azure_shim.__all__
+    for name in azure_shim.__all__:
+        value = getattr(azure_shim, name)
+        assert name == "__version__" or value.__doc__, f"{name} has no docstring"
+    assert set(azure_shim.__all__) <= set(dir(azure_shim))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'AzureOpenIA'"):
+        azure_shim.AzureOpenIA  # noqa: B018
+
+
+def test_importing_the_package_imports_neither_openai_nor_an_http_library() -> None:
+    heavy = ("openai", "httpx", "httpx2", "azure", "wrapt", "ssl")
+    code = f"import sys, azure_shim; print([name for name in {heavy} if name in sys.modules])"
+    assert run("-c", code).strip() == "[]"
+
+
+def test_a_client_imports_only_the_library_that_openai_is_built_on_and_no_identity() -> None:
+    code = (
+        "import sys, azure_shim\n"
+        "client = azure_shim.OpenAI(azure_endpoint='r.openai.azure.com', api_key='k')\n"
+        "print([name for name in ('httpx', 'httpx2') if name in sys.modules], 'azure.identity' in sys.modules)"
+    )
+    assert run("-c", code).strip() == f"['{OWN_LIBRARY}'] False"
+
+
+def snippets() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its snippets in order, against a FakeAzure that plays `my-resource`, with the calls that their comments promise."""
+    with FakeAzure({"my-resource": {"prod-4o": "gpt-4o", "gpt-4o": "gpt-4o"}}) as azure:
+        resource = azure["my-resource"]
+        space: dict[str, Any] = {"get_token": lambda: next(iter(resource.tokens))}
+        promised = []
+        for code in snippets():
+            for method, url in re.findall(r"# (POST|GET) (https://\S+)", code):
+                promised.append((method, url.replace("https://my-resource.openai.azure.com", "")))
+            code = code.replace("https://my-resource.openai.azure.com", resource.endpoint)
+            code = code.replace('api_key="..."', f'api_key="{resource.api_key}"')
+            exec(compile(code, "README.md", "exec"), space)
+        seen = [(r.method, r.raw_path) for r in resource.requests]
+        assert set(promised) <= set(seen)
+        assert len(promised) == 2
+        assert azure.leaks == []
+    printed = capsys.readouterr().out
+    assert "does not offer POST /v1/moderations" in printed
+    assert "deployment='gpt-4o'" in printed
+
+
+def test_the_readmes_commands_are_two() -> None:
+    commands = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert ["quickstart" in c for c in commands] == [True, False]
+    assert ["pytest" in c for c in commands] == [False, True]
+    assert all(len(c.strip().splitlines()) == 1 for c in commands)
+
+
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_example_runs_offline_as_it_stands(name: str) -> None:
+    assert run(f"examples/{name}")
+
+
+def test_the_quickstart_shows_what_was_sent_and_streams_visibly() -> None:
+    printed = run("examples/quickstart.py")
+    assert re.search(r"sent +POST http://127.0.0.1:\d+/openai/deployments/prod-4o/chat/completions\?api-version=", printed)
+    assert "came back 200: " in printed
+    assert printed.count("][") >= 3
+
+
+def test_the_wheel_has_the_types_marker_and_nothing_but_the_package() -> None:
+    assert (ROOT / "azure_shim" / "py.typed").exists()
+    configured = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'packages = ["azure_shim"]' in configured
