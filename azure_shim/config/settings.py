@@ -38,10 +38,16 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a client was configured with, validated. ``arguments`` are those that it was built from."""
+    """What a client was configured with, validated.
+
+    ``arguments`` and ``environment`` are what it was built from: the variables that were used are kept, so that a copy
+    is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`.
+    """
 
     target: Target
     arguments: Mapping[str, Any] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    signs: bool = False
 
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
@@ -51,7 +57,7 @@ class Settings:
                 for name in group:
                     arguments.pop(name, None)
         arguments.update({name: value for name, value in changes.items() if value is not None})
-        return read_settings(arguments, is_async=is_async)
+        return read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
 
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
         """These settings with ``headers`` on every request to the target."""
@@ -92,8 +98,11 @@ def read_settings(
         default_for=default_for,
         unmapped=unmapped,
     )
-    # What came from the environment is pinned, so that a copy is of this client and not of a changed environment.
-    return Settings(target, {**reader.arguments, **reader.from_environment})
+    return Settings(target, reader.arguments, reader.used, signs)
+
+
+def _names_a_deployment(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value not in (".", "..")
 
 
 class _Reader:
@@ -101,12 +110,15 @@ class _Reader:
 
     def __init__(self, arguments: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self.arguments, self.environ = arguments, environ
-        self.from_environment: dict[str, str] = {}
+        self.used: dict[str, str] = {}
         self.problems: list[str] = []
 
     def _variable(self, name: str) -> str | None:
         value = self.environ.get(name)
-        return value if value is not None and value.strip() else None
+        if value is None or not value.strip():
+            return None
+        self.used[name] = value
+        return value
 
     def endpoint(self) -> ParsedEndpoint | None:
         given = [name for name in ENDPOINT_ARGUMENTS if name in self.arguments]
@@ -122,7 +134,6 @@ class _Reader:
                     f"resource_name, or set {_ENDPOINT_VARIABLE} (which is not set)"
                 )
                 return None
-            self.from_environment["azure_endpoint"] = value
         if label != "base_url" and not isinstance(value, str):
             self.problems.append(f"{label}: is of type {type(value).__name__}; expected a str")
             return None
@@ -139,12 +150,10 @@ class _Reader:
         if value is None and parsed is not None:
             # What the endpoint itself says is explicit too, and so wins over the environment.
             if parsed.v1:
-                return None
+                return parsed.api_version if parsed.api_version in ("preview", "latest") else None
             label, value = "the api-version in the endpoint", parsed.api_version
         if value is None and not (parsed is not None and parsed.endpoint.is_project):
             label, value = _VERSION_VARIABLE, self._variable(_VERSION_VARIABLE)
-            if value is not None:
-                self.from_environment["api_version"] = value
         if value is None:
             return None
         text = value.strip().lower() if isinstance(value, str) else ""
@@ -194,7 +203,6 @@ class _Reader:
         for variable, argument in ((_TOKEN_VARIABLE, "azure_ad_token"), (_KEY_VARIABLE, "api_key")):
             value = self._variable(variable)
             if value is not None:
-                self.from_environment[argument] = value
                 return self._checked(variable, value, header, is_token=argument == "azure_ad_token")
         self.problems.append(
             "Missing credentials: pass one of api_key, azure_ad_token, azure_ad_token_provider or credential, or set "
@@ -225,8 +233,8 @@ class _Reader:
             self.problems.append("azure_deployment and deployment_id are two names for one argument: pass one of them")
         label = names[0] if names else "azure_deployment"
         default, default_for = self.arguments.get(label), None
-        if default is not None and (not isinstance(default, str) or not default.strip()):
-            self.problems.append(f"{label}: is empty or no str; expected the name of a deployment")
+        if default is not None and not _names_a_deployment(default):
+            self.problems.append(f"{label}: {default!r} cannot be the name of a deployment")
             default = None
         if default is None and parsed is not None and parsed.deployment is not None:
             default, default_for = parsed.deployment, parsed.operation
@@ -255,7 +263,7 @@ class _Reader:
         for model, deployment in mapping.items():
             if not isinstance(model, str) or not model.strip():
                 self.problems.append(f"deployments: the model {model!r} is empty or no str")
-            if not isinstance(deployment, str) or not deployment.strip() or deployment in (".", ".."):
+            if not _names_a_deployment(deployment):
                 self.problems.append(f"deployments[{model!r}]: {deployment!r} cannot be the name of a deployment")
 
     def unmapped(self) -> str:

@@ -76,7 +76,8 @@ def _unpacked(content: bytes, encoding: str) -> bytes | None:
     unpacked = unpacker.decompress(content, _UNPACKED_BYTES)
     if not unpacker.eof and not unpacker.unconsumed_tail:
         raise EOFError("the compressed body ends early")
-    return unpacked if unpacker.eof else None
+    # A second member behind the first is rare, and passes unread rather than half.
+    return unpacked if unpacker.eof and not unpacker.unused_data else None
 
 
 class _InJson:

@@ -22,8 +22,9 @@ _CLOUDS = {
     "usgov": ("openai.azure.us", "cognitiveservices.azure.us", "services.ai.azure.us"),
     "china": ("openai.azure.cn", "cognitiveservices.azure.cn", "services.ai.azure.cn"),
 }
-_RESOURCE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
-_HOST = re.compile(r"[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\]")
+_RESOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
+_HOST = re.compile(r"[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
+_SCHEME_WITHOUT_SLASHES = re.compile(r"(?:https?|wss?):(?!//|\d+(?:/|$))", re.IGNORECASE)
 _PROJECT = re.compile(r"(/api/projects/[^/]+)(/.*)?")
 
 
@@ -54,7 +55,7 @@ def is_loopback(host: str) -> bool:
 
 def cloud_of(host: str) -> str | None:
     """The cloud whose Azure OpenAI suffix this host has, on a dot boundary; None for a gateway or a private name."""
-    host = host.rstrip(".").lower()
+    host = host.removesuffix(".").lower()
     for cloud, suffixes in _CLOUDS.items():
         if any(host.endswith("." + suffix) for suffix in suffixes):
             return cloud
@@ -84,6 +85,8 @@ def parse(text: str, *, verbatim: bool = False) -> ParsedEndpoint:
     text = text.strip()
     if not text:
         raise EndpointError("is empty; expected a URL such as 'https://my-resource.openai.azure.com'")
+    if _SCHEME_WITHOUT_SLASHES.match(text):
+        raise EndpointError("is no URL: after its scheme two slashes are missing")
     if "://" not in text:
         text = "https://" + text.lstrip("/")
     try:
@@ -106,7 +109,7 @@ def _origin(scheme: str, host: str | None, port: int | None, has_user: bool) -> 
         raise EndpointError("has no host; expected a URL such as 'https://my-resource.openai.azure.com'")
     if has_user:
         raise EndpointError("has a user name or password before its host; credentials have arguments of their own")
-    host = host.lower()
+    host = host.lower().removesuffix(".")  # the same name, for which no certificate is valid with the dot
     try:
         ascii_host = host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
@@ -119,6 +122,8 @@ def _origin(scheme: str, host: str | None, port: int | None, has_user: bool) -> 
         )
     if ascii_host == "api.openai.com" or ascii_host.endswith(".api.openai.com"):
         raise EndpointError("is OpenAI's own service, not Azure OpenAI; expected the URL of an Azure resource")
+    if port == 0:
+        raise EndpointError("has the port 0, which no service listens on")
     return Origin(scheme, ascii_host, port or DEFAULT_PORTS[scheme])
 
 

@@ -39,6 +39,13 @@ def find(body: bytes, path: tuple[str, ...]) -> Member | None:
 
     A key that stands twice makes no sense in a request (RFC 7493, section 2.3); which of them is found is open.
     """
+    try:
+        return _find(body, path)
+    except ValueError:  # no JSON, or no UTF-8: the service will say so
+        return None
+
+
+def _find(body: bytes, path: tuple[str, ...]) -> Member | None:
     if len(path) == 1:
         member = _find_quickly(body, path[0])
         if member is not None:
@@ -97,7 +104,7 @@ def _from_the_back(body: bytes, key: bytes) -> Member | None:
             continue
         try:
             json.loads(b"{" + body[position:])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         return _whole_member(body, position, _skip_space(body, position + len(key)) + 1, len(body))
     return None
@@ -131,23 +138,20 @@ def _scan(body: bytes, start: int, end: int, name: str) -> Member | None:
         return None
     found: Member | None = None
     depth, position, key_start = 1, start + 1, -1
-    try:
-        while depth:
-            quote = body.find(b'"', position, end)
-            for bracket in _BRACKET.finditer(body, position, quote if quote >= 0 else end):
-                depth += 1 if bracket[0] in b"{[" else -1
-                if not depth:
-                    break
-            if quote < 0 or not depth:
+    while depth:
+        quote = body.find(b'"', position, end)
+        for bracket in _BRACKET.finditer(body, position, quote if quote >= 0 else end):
+            depth += 1 if bracket[0] in b"{[" else -1
+            if not depth:
                 break
-            string_end = _string_end(body, quote)
-            if depth == 1 and body[(colon := _skip_space(body, string_end)) : colon + 1] == b":":
-                key_start = quote
-                if json.loads(body[quote:string_end]) == name:
-                    found = _whole_member(body, key_start, colon + 1, end)
-            position = string_end
-    except ValueError:
-        return None
+        if quote < 0 or not depth:
+            break
+        string_end = _string_end(body, quote)
+        if depth == 1 and body[(colon := _skip_space(body, string_end)) : colon + 1] == b":":
+            key_start = quote
+            if json.loads(body[quote:string_end]) == name:
+                found = _whole_member(body, key_start, colon + 1, end)
+        position = string_end
     return found
 
 

@@ -46,8 +46,8 @@ def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions
     """Read ``raw_path``, a path with its query.
 
     ``bases`` are the paths at which the addressed target's own surfaces begin, the longest first. ``adds_versions`` says
-    that the client may be one of Azure's own, which writes its api-version into every request. The target knows its own
-    better; only in OpenAI's spelling can a version be nothing but the caller's explicit ``extra_query``.
+    that the client may be one of Azure's own, which writes its api-version into every request. The target knows its
+    own better; only in OpenAI's spelling can a version be nothing but the caller's explicit ``extra_query``.
     """
     path, _, query = raw_path.partition("?")
     version = None
@@ -57,7 +57,7 @@ def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions
             key, _, value = pair.partition("=")
             if key.lower() == "api-version":
                 version = unquote(value)
-        query = "&".join(pair for pair in pairs if pair and not pair.lower().startswith("api-version="))
+        query = "&".join(pair for pair in pairs if pair and pair.partition("=")[0].lower() != "api-version")
         if adds_versions and _AZURE_SPELLING.search(path):
             version = None
     beta = "beta=true" in query.split("&")
@@ -79,11 +79,13 @@ def _candidates(path: str) -> list[str]:
     found = [
         path[at + len(marker) - 1 :]
         for marker in ("/openai/v1/", "/openai/", "/v1/")
-        for at in [path.find(marker)]
+        for at in (path.find(marker), path.rfind(marker))
         if at >= 0
     ]
+    if found:
+        return found
     segments = path.split("/")
-    return [*found, path, *("/" + "/".join(segments[i:]) for i in range(2, len(segments)))]
+    return [path, *("/" + "/".join(segments[i:]) for i in range(2, len(segments)))]
 
 
 def _below(method: str, path: str, query: str, version: str | None, beta: bool) -> RequestLine:
@@ -146,7 +148,10 @@ def address(line: RequestLine, target: Target, deployment: str | None) -> str:
     operation, endpoint = line.operation, target.endpoint
     if operation is None:
         # What is not known passes through in OpenAI's own spelling, which is v1's.
-        return _url(target, endpoint.v1 + line.path, line.query, line.api_version)
+        if line.deployment is None or endpoint.classic is None or not target.is_classic:
+            return _url(target, endpoint.v1 + line.path, line.query, line.api_version)
+        path = f"{endpoint.classic}/deployments/{quote(line.deployment, safe='')}{line.path}"
+        return _url(target, path, line.query, line.api_version or target.api_version)
     if not target.is_classic or operation.classic is None or endpoint.classic is None:
         return _url(target, endpoint.v1 + line.path, line.query, _v1_version(line, target, operation))
     if operation.in_deployment:

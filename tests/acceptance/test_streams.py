@@ -178,7 +178,7 @@ def test_a_broken_stream_hands_on_what_came_and_then_raises(colour: Colour, serv
     client = client_of(colour, server, dose)
     stream = colour.iterate(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
     assert [colour.next(stream).choices[0].delta.content for _ in range(2)] == ["a", "b"]
-    with pytest.raises(Exception, match="(?i)peer closed|incomplete|disconnected|connection error"):
+    with pytest.raises(Exception, match=r"(?i)peer closed|incomplete|disconnected|connection error"):
         colour.next(stream)
     assert len(server.requests) == 1
     colour.close(client)

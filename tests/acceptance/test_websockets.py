@@ -124,7 +124,7 @@ def test_an_explicit_authorization_of_a_connection_wins(colour: Colour, server: 
 
 def test_the_preview_realtime_is_refused_on_v1(colour: Colour, server: SocketServer) -> None:
     client = colour.client(azure_endpoint=server.url, api_key=KEY)
-    with pytest.raises(openai.OpenAIError, match="beta.realtime only under a dated api-version"):
+    with pytest.raises(openai.OpenAIError, match=r"beta\.realtime only under a dated api-version"):
         client.beta.realtime.connect(model="m")
     assert server.dialled == []
 

@@ -66,7 +66,7 @@ def snippets() -> list[str]:
 
 
 def test_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    """Its snippets in order, against a FakeAzure that plays `my-resource`, with the calls that their comments promise."""
+    """Its snippets in order, against a FakeAzure that plays `my-resource`, with the calls that they promise."""
     with FakeAzure({"my-resource": {"prod-4o": "gpt-4o", "gpt-4o": "gpt-4o"}}) as azure:
         resource = azure["my-resource"]
         space: dict[str, Any] = {"get_token": lambda: next(iter(resource.tokens))}
@@ -103,7 +103,8 @@ def test_each_example_runs_offline_as_it_stands(name: str) -> None:
 
 def test_the_quickstart_shows_what_was_sent_and_streams_visibly() -> None:
     printed = run("examples/quickstart.py")
-    assert re.search(r"sent +POST http://127.0.0.1:\d+/openai/deployments/prod-4o/chat/completions\?api-version=", printed)
+    sent = r"sent +POST http://127\.0\.0\.1:\d+/openai/deployments/prod-4o/chat/completions\?api-version="
+    assert re.search(sent, printed)
     assert "came back 200: " in printed
     assert printed.count("][") >= 3
 

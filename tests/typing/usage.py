@@ -1,0 +1,48 @@
+"""What a type checker sees of the public names; checked by mypy, never run."""
+
+from __future__ import annotations
+
+import openai
+from typing_extensions import assert_type
+
+import azure_shim
+from azure_shim.testing import FakeAzure
+
+
+def token() -> str:
+    return "token"
+
+
+async def token_later() -> str:
+    return "token"
+
+
+def constructors() -> None:
+    client = azure_shim.OpenAI(
+        azure_endpoint="r.openai.azure.com", azure_ad_token_provider=token, deployments={"gpt-4o": "prod"}
+    )
+    assert_type(client, azure_shim.OpenAI)
+    assert_type(client.with_options(timeout=3), azure_shim.OpenAI)
+    assert_type(client.copy(api_version="v1"), azure_shim.OpenAI)
+    completion = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "hi"}])
+    assert_type(completion, openai.types.chat.ChatCompletion)
+    plain: openai.OpenAI = client
+    plain.embeddings.create(model="e", input="x")
+
+
+async def async_constructors() -> None:
+    client = azure_shim.AsyncOpenAI(resource_name="r", api_key=token_later, deployments=lambda model: model.upper())
+    plain: openai.AsyncOpenAI = client
+    response = await plain.responses.create(model="gpt-4o", input="hi")
+    assert_type(response, openai.types.responses.Response)
+
+
+def http_clients() -> None:
+    openai.OpenAI(api_key="unused", http_client=azure_shim.http_client(azure_endpoint="r", api_key="k"))
+    openai.AsyncOpenAI(api_key="unused", http_client=azure_shim.async_http_client(azure_endpoint="r", api_key="k"))
+
+
+def fake() -> None:
+    with FakeAzure({"eastus": ["gpt-4o"]}) as azure:
+        assert_type(azure["eastus"].endpoint, str)
+        assert_type(azure["eastus"].api_key, str)
