@@ -43,7 +43,9 @@ Script = Callable[[Seen], Iterable[bytes]]
 
 
 def answer(
-    body: bytes | dict[str, Any] = CHAT, status: int = 200, headers: dict[str, str] | None = None  # type: ignore[assignment]
+    body: bytes | dict[str, Any] = CHAT,
+    status: int = 200,
+    headers: dict[str, str] | None = None,  # type: ignore[assignment]
 ) -> bytes:
     """A whole response with a Content-Length."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()

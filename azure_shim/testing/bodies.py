@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Union
 
-__all__ = ["BadBody", "Body", "Content", "Form", "Part", "read_form"]
+__all__ = ["BadBodyError", "Body", "Content", "Form", "Part", "read_form"]
 
 View = Union[bytes, mmap.mmap]
 _CHUNK_BYTES = 64 * 1024
@@ -22,7 +22,7 @@ _DISPOSITION = re.compile(r'^form-data((?:\s*;\s*[^\s=;]+=(?:"[^"]*"|[^;"]*))*)\
 _PARAMETER = re.compile(r';\s*([^\s=;]+)=(?:"([^"]*)"|([^;"]*))')
 
 
-class BadBody(ValueError):
+class BadBodyError(ValueError):
     """The body is not what its Content-Type says."""
 
 
@@ -152,7 +152,7 @@ def _put(fields: dict[str, Any], part: Part) -> None:
         try:
             value = json.loads(value)
         except ValueError:
-            raise BadBody(f"the part {part.name!r} is not JSON") from None
+            raise BadBodyError(f"the part {part.name!r} is not JSON") from None
     name, bracket, inner = part.name.partition("[")
     if not bracket:
         fields[name] = value
@@ -166,20 +166,20 @@ def read_form(body: Body, content_type: str) -> Form:
     """Read a multipart/form-data body strictly (RFC 7578, RFC 2046 section 5.1.1).
 
     Raises:
-        BadBody: no boundary, a body that does not begin and end with it, a part without a name.
+        BadBodyError: no boundary, a body that does not begin and end with it, a part without a name.
     """
     match = _BOUNDARY.match(content_type)
     if match is None:
-        raise BadBody("the Content-Type names no boundary")
+        raise BadBodyError("the Content-Type names no boundary")
     view, delimiter = body.view(), b"--" + (match[1] or match[2]).encode()
     at, parts = 0, []
     if view[: len(delimiter)] != delimiter:
-        raise BadBody("the body does not begin with its boundary")
+        raise BadBodyError("the body does not begin with its boundary")
     while view[at + len(delimiter) : at + len(delimiter) + 2] != b"--":
         head_end = view.find(b"\r\n\r\n", at)
         end = view.find(b"\r\n" + delimiter, head_end + 2)
         if head_end < 0 or end < 0:
-            raise BadBody("the body does not end with its boundary")
+            raise BadBodyError("the body does not end with its boundary")
         head = bytes(view[at + len(delimiter) : head_end])
         start = head_end + 4
         parts.append(_part(head, Content(body, start, max(0, end - start))))
@@ -193,9 +193,8 @@ def _part(head: bytes, content: Content) -> Part:
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
     disposition = _DISPOSITION.match(headers.get("content-disposition", ""))
-    parameters = dict(
-        (key.lower(), quoted or plain) for key, quoted, plain in _PARAMETER.findall(disposition[1] if disposition else "")
-    )
+    given = _PARAMETER.findall(disposition[1]) if disposition else []
+    parameters = {key.lower(): quoted or plain for key, quoted, plain in given}
     if "name" not in parameters:
-        raise BadBody("a part has no name")
+        raise BadBodyError("a part has no name")
     return Part(parameters["name"], parameters.get("filename"), headers.get("content-type", "text/plain"), content)

@@ -1,8 +1,8 @@
 """Azure's refusals, in its own words.
 
 The texts are those that users of the service report and the OpenAPI specifications give; where two are known, the
-newer one. `MultipleCredentials` is not Azure's: a request with two credentials is answered by the service with one of
-several errors, and a test should not have to guess which.
+newer one. ``MultipleCredentials`` and ``LengthMismatch`` are not Azure's: what the service says to two credentials
+depends on both, and it says nothing if they agree; a test should not depend on that.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def wrong_token() -> AzureError:
     )
 
 
-def lacks_role(deployment: str) -> AzureError:
+def lacks_role() -> AzureError:
     return plain(
         401,
         "PermissionDenied",
         "The principal `00000000-0000-0000-0000-000000000000` lacks the required data action "
         "`Microsoft.CognitiveServices/accounts/OpenAI/deployments/chat/completions/action` to perform "
-        f"`POST /openai/deployments/{deployment}/chat/completions` operation.",
+        "`POST /openai/deployments/{deployment-id}/chat/completions` operation.",
     )
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from azure_shim.testing.recorded import Recorded
     from azure_shim.testing.resource import Resource
 
-__all__ = ["Leak", "of_request", "of_stranger"]
+__all__ = ["Leak", "credentials_of", "of_request", "of_stranger"]
 
 _OPENAI_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]+")
 _NOT_FOR_AZURE = ("openai-organization", "openai-project", "cookie")
@@ -25,7 +25,7 @@ class Leak:
 
     ``kind`` is ``openai-organization``, ``openai-project``, ``cookie`` (a header that Azure has no use for),
     ``two-credentials``, ``openai-key`` (something like ``sk-...`` in any header or the query), ``foreign-key`` or
-    ``foreign-token`` (another resource's credential), or ``plain-http``. ``resource`` is where it was seen; ``detail``
+    ``foreign-token`` (another resource's credential). ``resource`` is where it was seen; ``detail``
     names the header, never its value.
     """
 
@@ -42,8 +42,9 @@ def of_request(request: Recorded, at: Resource, resources: Iterable[Resource]) -
     foreign_keys = {r.api_key for r in others} - own
     foreign_tokens = {token for r in others for token in r.tokens} - own
     found = [(name, f"header {name}") for name in _NOT_FOR_AZURE if name in request.headers]
-    if len(credentials_of(request, at.api_key_header)) > 1:
-        found.append(("two-credentials", " and ".join(credentials_of(request, at.api_key_header))))
+    credentials = credentials_of(request, at)
+    if len(credentials) > 1:
+        found.append(("two-credentials", " and ".join(credentials)))
     found += _secrets(request, foreign_keys, foreign_tokens)
     return [Leak(kind, at.name, detail, request) for kind, detail in found]
 
@@ -59,10 +60,15 @@ def of_stranger(request: Recorded, host: str, resources: Iterable[Resource]) -> 
     return [Leak(kind, host, detail, request) for kind, detail in _secrets(request, keys, tokens, openai=False)]
 
 
-def credentials_of(request: Recorded, key_header: str) -> list[str]:
+def credentials_of(request: Recorded, at: Resource) -> list[str]:
     """The names of the headers that hold a credential, once per time that they were sent."""
-    names = {"api-key", "authorization", key_header.lower()}
-    return [name.lower() for name, _ in request.headers.raw if name.lower() in names]
+    key_header = at.api_key_header.lower()
+    known = {"api-key", "authorization", key_header}
+    names = [name.lower() for name, _ in request.headers.raw if name.lower() in known]
+    if at.accepts_key_twice and sorted(names) == sorted([key_header, "authorization"]):
+        is_same = request.headers["authorization"] == f"Bearer {request.headers[key_header]}"
+        return [key_header] if is_same else names
+    return names
 
 
 def _secrets(request: Recorded, keys: set[str], tokens: set[str], *, openai: bool = True) -> list[tuple[str, str]]:

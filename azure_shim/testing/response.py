@@ -46,7 +46,7 @@ class FakeResponse:
         return _pairs(self.headers)
 
     def with_headers(self, more: Iterable[tuple[str, str]]) -> FakeResponse:
-        """This answer with those of ``more`` that it has not itself."""
+        """The same answer with those of ``more`` that it has not itself."""
         own = self.pairs
         names = {name.lower() for name, _ in own}
         return FakeResponse(self.status, [*own, *(p for p in more if p[0].lower() not in names)], self.body, self.fault)

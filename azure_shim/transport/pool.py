@@ -18,9 +18,10 @@ from azure_shim.transport.private import selector_of
 
 __all__ = ["AsyncLease", "Lease", "SyncLease", "lease"]
 
-# Idle connections are kept for a minute, not for the library's five seconds: a call every six seconds would else pay
-# for a new TLS connection each time.
-KEEPALIVE_EXPIRY_S = 60.0
+# Idle connections are kept for longer than the library's five seconds: a call every six seconds would else pay for a new
+# TLS connection each time. httpcore 1, below httpx, looks at every idle connection on every request, so that there what
+# a burst has left must not stay for long.
+KEEPALIVE_EXPIRY_S = {"httpx": 10.0, "httpx2": 60.0}
 MAX_CONNECTIONS, MAX_KEEPALIVE_CONNECTIONS = 1000, 100  # the SDK's (openai/_constants.py)
 # What the libraries read from the environment when they build a client.
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -210,7 +211,7 @@ def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, i
         module.Limits(
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_KEEPALIVE_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_EXPIRY_S,
+            keepalive_expiry=KEEPALIVE_EXPIRY_S[library.name],
         ),
     )
     settings["verify"] = _context(library, settings, environment)

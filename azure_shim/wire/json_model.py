@@ -14,6 +14,13 @@ from typing import NamedTuple
 __all__ = ["Member", "find", "with_member", "without"]
 
 _FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+# The end of an object, from the colon after a key on: the values are flat, so nothing but that object is closed.
+_FLAT_END = re.compile(
+    rb"[ \t\r\n]*:[ \t\r\n]*%(string)s"
+    rb"(?:[ \t\r\n]*,[ \t\r\n]*%(string)s[ \t\r\n]*:[ \t\r\n]*(?:%(string)s|[-+.0-9eE]+|true|false|null))*"
+    rb"[ \t\r\n]*\}[ \t\r\n]*\Z" % {b"string": _STRING}
+)
 _BRACKET = re.compile(rb"[{}\[\]]")
 _SPACE = b" \t\r\n"
 # How much of the end of a body is worth parsing to prove where a member stands, and how many candidates to try.
@@ -31,7 +38,8 @@ class Member(NamedTuple):
 
     def replaced(self, body: bytes, value: str) -> tuple[bytes, bytes]:
         """``body`` with this member's value replaced by the string ``value``, in two pieces to spare a copy."""
-        return body[: self.start] + json.dumps(value).encode(), body[self.end :]
+        start, middle, end = body[: self.start], json.dumps(value).encode(), body[self.end :]
+        return (start + middle, end) if len(start) < len(end) else (start, middle + end)
 
 
 def find(body: bytes, path: tuple[str, ...]) -> Member | None:
@@ -102,10 +110,11 @@ def _from_the_back(body: bytes, key: bytes) -> Member | None:
         # Inside a string a quote has a backslash before it; a key has a comma or a brace.
         if body[max(0, position - 64) : position].rstrip(_SPACE)[-1:] not in (b",", b"{"):
             continue
-        try:
-            json.loads(b"{" + body[position:])
-        except (ValueError, RecursionError):
-            continue
+        if _FLAT_END.match(body, position + len(key)) is None:
+            try:
+                json.loads(b"{" + body[position:])
+            except (ValueError, RecursionError):
+                continue
         return _whole_member(body, position, _skip_space(body, position + len(key)) + 1, len(body))
     return None
 

@@ -28,9 +28,7 @@ def dose(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_a_chunk_is_handed_on_before_the_next_one_is_written(
-    colour: Colour, server: ScriptedServer, dose: str
-) -> None:
+def test_a_chunk_is_handed_on_before_the_next_one_is_written(colour: Colour, server: ScriptedServer, dose: str) -> None:
     """The server writes a chunk only after the one before it has been read: a buffer would wait for ever."""
     got = threading.Semaphore(0)
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import azure_shim
 import openai
+
+import azure_shim
 
 __all__ = ["AZURE", "CONTENDERS", "HTTP", "HTTP_CLIENT", "OPENAI", "SHIM", "build", "clear_environment", "close"]
 
@@ -37,8 +38,8 @@ def clear_environment() -> None:
 def build(name: str, endpoint: str, *, given: Any = None, mapped: bool = False, is_async: bool = False) -> Any:
     """The client of one contender at ``endpoint``; ``given`` is what it gets as ``http_client``.
 
-    All speak the classic surface with the model's name as the deployment's, as ``AzureOpenAI`` does. ``mapped`` lets the
-    shim's speak the v1 surface with a mapping from models to deployments, for which it changes the body.
+    All for Azure speak the classic surface with the model's name as the deployment's, as ``AzureOpenAI`` does.
+    ``mapped`` lets the shim's speak the v1 surface with a mapping from models to deployments, and change the body.
     """
     azure: dict[str, Any] = {"azure_endpoint": endpoint, "api_key": _KEY}
     mapping = {"deployments": {"gpt-4o": "our-deployment", "text-embedding-3-small": "our-embeddings"}}

@@ -15,10 +15,10 @@ class Effort:
     fit in ``budget_s``, but no fewer than ``fewest_rounds``.
     """
 
-    rounds: int = 60
+    rounds: int = 100
     fewest_rounds: int = 9
-    slice_s: float = 0.06
-    budget_s: float = 20.0
+    slice_s: float = 0.03
+    budget_s: float = 15.0
     vision_bytes: int = 5_000_000
     chunks: int = 200
     embeddings: int = 2_048
@@ -34,7 +34,7 @@ class Effort:
 
 
 FULL = Effort()
-QUICK = Effort(rounds=25, fewest_rounds=5, budget_s=5.0, processes=5, clients=200)
+QUICK = Effort(rounds=40, fewest_rounds=5, budget_s=5.0, processes=5, clients=200)
 SMOKE = Effort(
     rounds=1,
     fewest_rounds=1,

@@ -1,4 +1,4 @@
-"""The method: interleaved rounds in one process, and each contender's cost as a ratio to the baseline's of that round."""
+"""The method: interleaved rounds in one process, each contender's cost as a ratio to the baseline's of that round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Sample = Mapping[str, float]
 
 
 class Measured(NamedTuple):
-    """Of one metric: each contender's ratios to the baseline, round by round, and what the baseline took, in seconds."""
+    """Of one metric: each contender's ratios to the baseline, round by round, and the baseline's median in seconds."""
 
     ratios: dict[str, list[float]]
     baseline_s: float
@@ -62,20 +62,23 @@ def cpu_s(work: Callable[[], object]) -> float:
 def per_slice(effort: Effort, work: Callable[[], object]) -> int:
     """How many times ``work``, done twice here to see, fits in a slice."""
     work()
-    return max(1, math.floor(effort.slice_s / max(cpu_s(work), 1e-6)))
+    start = time.process_time()
+    work()
+    return max(1, math.floor(effort.slice_s / max(time.process_time() - start, 1e-6)))
 
 
 def interleave(works: Mapping[str, Callable[[], Sample]], baseline: str, effort: Effort) -> dict[str, Measured]:
     """Let the contenders work in turns, first once for nothing, and compare them round by round."""
-    start = time.perf_counter()
-    for work in works.values():
-        work()
-    round_s = time.perf_counter() - start
-    rounds = min(effort.rounds, max(effort.fewest_rounds, math.floor(effort.budget_s / round_s)))
     # What lives by now lives on: let no turn pay for looking at it.
     gc.collect()
     gc.freeze()
     try:
+        start = time.perf_counter()
+        for work in works.values():
+            work()
+        gc.freeze()
+        round_s = time.perf_counter() - start
+        rounds = min(effort.rounds, max(effort.fewest_rounds, math.floor(effort.budget_s / round_s)))
         played = [{name: works[name]() for name in _order(list(works), turn)} for turn in range(rounds)]
     finally:
         gc.unfreeze()

@@ -10,7 +10,7 @@ from .clients import HTTP
 __all__ = ["null_client"]
 
 
-class _Pieces(HTTP.SyncByteStream, HTTP.AsyncByteStream):  # type: ignore[misc,name-defined]
+class _Pieces(HTTP.SyncByteStream, HTTP.AsyncByteStream):  # type: ignore[misc]
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
 
@@ -22,7 +22,7 @@ class _Pieces(HTTP.SyncByteStream, HTTP.AsyncByteStream):  # type: ignore[misc,n
             yield piece
 
 
-class _Null(HTTP.BaseTransport, HTTP.AsyncBaseTransport):  # type: ignore[misc,name-defined]
+class _Null(HTTP.BaseTransport, HTTP.AsyncBaseTransport):  # type: ignore[misc]
     """Reads a request to its end and answers at once."""
 
     def __init__(self, answer: bytes | list[bytes]) -> None:

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import azure_shim
 from typing_extensions import Self
+
+import azure_shim
 
 from .effort import Effort
 
-__all__ = ["Server", "fresh", "probe"]
+__all__ = ["Server", "fresh", "install", "probe"]
 
 _PACKAGE = __package__ or ""
 _ROOT = Path(__file__).parents[_PACKAGE.count(".") + 1]
 
 
-def _environment() -> dict[str, str]:
-    roots = (str(_ROOT), str(Path(azure_shim.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+def _environment(first: Path) -> dict[str, str]:
+    roots = (str(first), str(_ROOT), str(Path(azure_shim.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, roots))}
 
 
-def fresh(*arguments: str) -> str:
-    """What a fresh interpreter prints."""
+def fresh(*arguments: str, first: Path = _ROOT) -> str:
+    """What a fresh interpreter prints, which looks for modules in ``first`` before anywhere else."""
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=_environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
+    run = subprocess.run(command, cwd=first, env=_environment(first), check=True, stdout=subprocess.PIPE, text=True)
+    return run.stdout
+
+
+def install(folder: Path) -> None:
+    """A copy of the package in ``folder``, compiled, as an installer leaves it."""
+    source = Path(azure_shim.__file__).parent
+    shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(folder, quiet=2)
 
 
 def probe(*arguments: object) -> dict[str, Any]:
@@ -47,7 +58,7 @@ class Server:
         if certificate is not None:
             command += ["--certificate", certificate]
         self._process = subprocess.Popen(
-            command, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, env=_environment(_ROOT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self._ports: dict[str, int] = json.loads(self._process.stdout.readline())

@@ -64,7 +64,7 @@ def call(
 
 
 class Run:
-    """Drives one route: ``chunks`` is the body to peek at, ``asked`` what the provider gives, ``outcome`` what  comes."""
+    """Drives one route: ``chunks`` is the body to peek at, ``asked`` what the provider gives, ``outcome`` what came."""
 
     def __init__(
         self,

@@ -347,6 +347,7 @@ def test_port_zero_is_not_taken_for_the_default_port() -> None:
         f"http://user:{CANARY}@r.openai.azure.com",
         f"http://r.openai.azure.com?api-key={CANARY}",
         f"{HOST}/dashboard?api-key={CANARY}",
+        f"{HOST}/dashboard?api-version={CANARY}",
         f"{HOST}/openai/../x?api-key={CANARY}",
         f"{SERVICES}/api/projects/p/agents?code={CANARY}#{CANARY}",
         f"https://api.openai.com/v1?key={CANARY}",

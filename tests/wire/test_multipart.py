@@ -181,6 +181,7 @@ def test_the_standard_library_reads_what_was_made() -> None:
         ([text("model", "")], ""),
         ([text("model", "ü\r\nb")], "ü\r\nb"),
         ([text("model", '--b x"')], '--b x"'),
+        ([text("model", "a\r\n--x\r\nb")], "a\r\n--x\r\nb"),
         # only what stands before the first file is read
         ([upload(), text("model", "m")], None),
         ([text("a", "1"), upload(), text("model", "m")], None),

@@ -1,0 +1,96 @@
+"""A resource on loopback: one listening socket, one thread for each connection, HTTP/1.1 with or without TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from azure_shim.testing.connection import serve
+
+if TYPE_CHECKING:
+    from azure_shim.testing.fake_azure import FakeAzure
+    from azure_shim.testing.resource import Resource
+
+__all__ = ["Server"]
+
+_HOST = "127.0.0.1"
+_BACKLOG = 512
+_JOIN_S = 2.0
+
+
+class Server:
+    """Listens from the moment it is made until `close`."""
+
+    def __init__(self, azure: FakeAzure, resource: Resource, port: int = 0) -> None:
+        self._azure = azure
+        self._resource = resource
+        self._lock = threading.Lock()
+        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._is_closing = False
+        self._listener = socket.create_server((_HOST, port), backlog=_BACKLOG)
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, name=f"FakeAzure {resource.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse new connections and break those that are open; waits for none of their clients."""
+        with self._lock:
+            self._is_closing = True
+        # Closing a socket does not wake the thread that waits for it; a connection does, on every platform.
+        with contextlib.suppress(OSError):
+            socket.create_connection((_HOST, self.port), timeout=1.0).close()
+        self._thread.join(_JOIN_S)
+        self._listener.close()
+        with self._lock:
+            threads = list(self._connections.values())
+            for connection in self._connections:
+                _shut_down(connection)
+        deadline = time.monotonic() + _JOIN_S
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, peer = self._listener.accept()
+            except OSError:
+                return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._azure.tls is not None:
+                try:
+                    connection = self._azure.tls.wrap_socket(
+                        connection, server_side=True, do_handshake_on_connect=False
+                    )
+                except (OSError, ValueError):
+                    connection.close()
+                    continue
+            thread = threading.Thread(target=self._serve, args=(connection, peer), name="FakeAzure", daemon=True)
+            with self._lock:
+                if self._is_closing:
+                    connection.close()
+                    return
+                self._connections[connection] = thread
+                thread.start()
+
+    def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+        try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
+            serve(self._azure, self._resource, connection, peer)
+        except (OSError, ValueError):
+            pass  # The client or `close` broke the connection off.
+        finally:
+            with self._lock:
+                del self._connections[connection]
+            connection.close()
+
+
+def _shut_down(connection: socket.socket) -> None:
+    # Not through SSLSocket.shutdown: it takes the TLS state away from the thread that is using it.
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
