@@ -46,8 +46,8 @@ def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions
     """Read ``raw_path``, a path with its query.
 
     ``bases`` are the paths at which the addressed target's own surfaces begin, the longest first. ``adds_versions``
-    says that the client may be one of Azure's own, which writes its api-version into every request. The target knows its
-    own better; only in OpenAI's spelling can a version be nothing but the caller's explicit ``extra_query``.
+    says that the client may be one of Azure's own, which writes its api-version into every request. The target knows
+    better; only in OpenAI's spelling can a version be nothing but the caller's explicit ``extra_query``.
     """
     path, _, query = raw_path.partition("?")
     version = None

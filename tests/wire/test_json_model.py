@@ -130,12 +130,13 @@ def test_the_member_found_is_the_one_that_a_parser_finds(body: bytes) -> None:
 @quick
 def test_replacing_it_changes_its_value_and_no_other_byte(body: bytes, name: str) -> None:
     member = found(body)
-    start, end = member.replaced(body, name)
+    replaced = b"".join(member.replaced(body, name))
 
-    assert start.startswith(body[: member.start])
-    assert end == body[member.end :]
-    assert json.loads(start[member.start :]) == name
-    assert same(start + end, {**json.loads(body), "model": name})
+    start, end = body[: member.start], body[member.end :]
+    assert replaced.startswith(start)
+    assert replaced.endswith(end)
+    assert json.loads(replaced[len(start) : len(replaced) - len(end)]) == name
+    assert same(replaced, {**json.loads(body), "model": name})
 
 
 @given(bodies(has_model=True))
