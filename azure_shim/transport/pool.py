@@ -19,8 +19,8 @@ from azure_shim.transport.private import selector_of
 __all__ = ["AsyncLease", "Lease", "SyncLease", "lease"]
 
 # Idle connections are kept for longer than the library's five seconds: a call every six seconds would else pay for a
-# new TLS connection each time. httpcore 1, below httpx, looks at every idle connection on every request, so that there what
-# a burst has left must not stay for long.
+# new TLS connection each time. httpcore 1, below httpx, looks at every idle connection on every request, so that there
+# what a burst has left must not stay for long.
 KEEPALIVE_EXPIRY_S = {"httpx": 10.0, "httpx2": 60.0}
 MAX_CONNECTIONS, MAX_KEEPALIVE_CONNECTIONS = 1000, 100  # the SDK's (openai/_constants.py)
 # What the libraries read from the environment when they build a client.

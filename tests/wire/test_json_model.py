@@ -270,7 +270,8 @@ def handled(body: bytes) -> None:
     for path in (MODEL, ("session", "model")):
         member = find(body, path)
         if member is not None:
-            assert 0 <= member.key_start < member.start <= member.end <= len(body)
+            assert 0 <= member.key_start < member.start <= len(body)
+            assert member.end <= len(body)
             member.replaced(body, "dep")
             without(body, member)
         with_member(body, path, "dep")
