@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from azure_shim.values import DEFAULT_PORTS, Endpoint, Origin
@@ -32,8 +32,7 @@ class EndpointError(ValueError):
     """The text is not an endpoint; the message says why and never quotes user information or a query."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedEndpoint:
+class ParsedEndpoint(NamedTuple):
     """An endpoint and what else its spelling said: the surface, an api-version, a deployment for one operation."""
 
     endpoint: Endpoint

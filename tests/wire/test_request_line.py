@@ -484,3 +484,29 @@ def test_a_line_is_itself_and_no_other() -> None:
     assert one != two
     assert len({one, two, one}) == 2
     assert isinstance(one, RequestLine)
+
+
+@pytest.mark.parametrize("where", [V1, target(version="2025-04-01-preview")], ids=["v1", "classic"])
+def test_a_run_of_an_eval_is_cancelled_by_a_post_to_the_run(where: Target) -> None:
+    """Azure's specification has no ``/cancel`` there; openai 3.54 writes one."""
+    expected = url("POST", "/v1/evals/eval_1/runs/run_1", where)
+    assert url("POST", "/v1/evals/eval_1/runs/run_1/cancel", where) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/evals/eval_1/cancel"),
+        ("POST", "/evals/eval_1/runs/run_1/output_items/cancel"),
+        ("GET", "/evals/eval_1/runs/run_1/cancel"),
+    ],
+)
+def test_nothing_but_the_run_of_an_eval_loses_its_cancel(method: str, path: str) -> None:
+    line = read(method, "/v1" + path)
+    assert line.path == path
+    assert line.operation is None
+
+
+@pytest.mark.parametrize("path", ["/evals/cancel", "/evals/eval_1/runs/cancel"])
+def test_an_id_called_cancel_is_an_id(path: str) -> None:
+    assert read("POST", "/v1" + path).path == path
