@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from azure_shim.auth.providers import awaits
-from azure_shim.auth.secrets import fault_of, without_bearer
+from azure_shim.auth.secrets import fault_of, scrubbed, without_bearer
 from azure_shim.errors import ConfigurationError
 from azure_shim.values import Credential, Deployments, Target
 from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, of_resource, parse
@@ -161,7 +161,7 @@ class _Reader:
             return _V1_SPELLINGS[text]
         if not DATED.fullmatch(text):
             self.problems.append(
-                f"{label}: {value!r} is no api-version; expected 'v1' (or none) for the v1 surface, or a dated one "
+                f"{label}: {scrubbed(repr(value))} is no api-version; expected 'v1' (or none) for the v1 surface, or a dated one "
                 "such as '2024-10-21' or '2025-04-01-preview'"
             )
             return None

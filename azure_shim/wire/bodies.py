@@ -142,8 +142,9 @@ class _InForm:
     def dropped(self) -> Body:
         return self._body(self._finder.dropped())
 
-    def added(self, name: str) -> Body:
-        return self._body(self._finder.added(name))
+    def added(self, name: str) -> Body | None:
+        start = self._finder.added(name)
+        return self.unchanged() if start is None else self._body(start)
 
     def _body(self, start: bytes) -> Body:
         grown = len(start) - len(self._finder.peeked)

@@ -86,6 +86,8 @@ def parse(text: str, *, verbatim: bool = False) -> ParsedEndpoint:
         raise EndpointError("is empty; expected a URL such as 'https://my-resource.openai.azure.com'")
     if _SCHEME_WITHOUT_SLASHES.match(text):
         raise EndpointError("is no URL: after its scheme two slashes are missing")
+    if re.fullmatch(r"[A-Za-z0-9-]+", text) and not is_loopback(text):
+        raise EndpointError("is no URL; the name of a resource belongs into resource_name")
     if "://" not in text:
         text = "https://" + text.lstrip("/")
     try:

@@ -24,6 +24,8 @@ _FLAT_END = re.compile(
 _BRACKET = re.compile(rb"[{}\[\]]")
 _SPACE = b" \t\r\n"
 # How much of the end of a body is worth parsing to prove where a member stands, and how many candidates to try.
+# Below this many bytes a match costs less than a parse.
+_FLAT_BYTES = 1024
 _TAIL_BYTES = 65_536
 _TAIL_CANDIDATES = 8
 
@@ -110,7 +112,7 @@ def _from_the_back(body: bytes, key: bytes) -> Member | None:
         # Inside a string a quote has a backslash before it; a key has a comma or a brace.
         if body[max(0, position - 64) : position].rstrip(_SPACE)[-1:] not in (b",", b"{"):
             continue
-        if _FLAT_END.match(body, position + len(key)) is None:
+        if len(body) - position > _FLAT_BYTES or _FLAT_END.match(body, position + len(key)) is None:
             try:
                 json.loads(b"{" + body[position:])
             except (ValueError, RecursionError):
@@ -184,4 +186,4 @@ def _whole_member(body: bytes, key_start: int, after_colon: int, end: int) -> Me
         elif byte == b"," and not depth:
             break
         position += 1
-    return Member(key_start, start, len(body[:position].rstrip(_SPACE)), None)
+    return Member(key_start, start, max(start, len(body[:position].rstrip(_SPACE))), None)

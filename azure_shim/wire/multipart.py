@@ -61,8 +61,10 @@ class FieldFinder:
         part, _, end = self._field
         return bytes(self._buffer[:part]) + bytes(self._buffer[end + 2 :])
 
-    def added(self, value: str) -> bytes:
-        """What was peeked at, with the field put before everything else."""
+    def added(self, value: str) -> bytes | None:
+        """What was peeked at, with the field put before everything else; None if it does not begin as a form."""
+        if not self._buffer.startswith(self._delimiter):
+            return None
         part = b'%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % (self._delimiter, self._name)
         return part + value.encode() + b"\r\n" + bytes(self._buffer)
 

@@ -18,6 +18,7 @@ __all__ = ["DATED", "RequestLine", "address", "read", "refusal_of"]
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[a-z0-9.-]+)?")
 _AZURE_SPELLING = re.compile(r"/openai/(?!v1/)|/deployments/")
+_CANCEL_RUN = re.compile(r"/evals/[^/]+/runs/[^/]+/cancel")
 _V1_VERSIONS = ("preview", "latest")
 
 
@@ -57,7 +58,8 @@ def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions
             key, _, value = pair.partition("=")
             if key.lower() == "api-version":
                 version = unquote(value)
-        query = "&".join(pair for pair in pairs if pair and pair.partition("=")[0].lower() != "api-version")
+        others = [pair for pair in pairs if pair.partition("=")[0].lower() != "api-version"]
+        query = query if len(others) == len(pairs) else "&".join(others)
         if adds_versions and _AZURE_SPELLING.search(path):
             version = None
     beta = "beta=true" in query.split("&")
@@ -94,7 +96,7 @@ def _below(method: str, path: str, query: str, version: str | None, beta: bool) 
         name, slash, rest = path[len("/deployments/") :].partition("/")
         if slash:
             deployment, path = unquote(name), "/" + rest
-    if method == "POST" and path.startswith("/evals/") and path.endswith("/cancel"):
+    if method == "POST" and _CANCEL_RUN.fullmatch(path):
         # openai 3.54 cancels a run here; Azure's specification, and older SDKs, by a POST to the run itself.
         path = path.removesuffix("/cancel")
     return RequestLine(find(method, path, beta=beta), path, query, version, deployment)

@@ -110,3 +110,10 @@ def test_what_helps_is_left_as_it_is(text: str) -> None:
 
 def test_two_secrets_are_two_masks() -> None:
     assert scrubbed(f"{KEY_32} {JWT} {GUID}") == f"*** *** {GUID}"
+
+
+def test_a_client_secret_of_entra_is_masked() -> None:
+    secret = "abC8Q~dEfGhIjKlMnOpQr.StUvWx-Yz01234567"
+    assert scrubbed(f"AADSTS7000215: invalid client secret {secret} for app") == (
+        "AADSTS7000215: invalid client secret *** for app"
+    )
