@@ -161,8 +161,8 @@ class _Reader:
             return _V1_SPELLINGS[text]
         if not DATED.fullmatch(text):
             self.problems.append(
-                f"{label}: {scrubbed(repr(value))} is no api-version; expected 'v1' (or none) for the v1 surface, or a dated one "
-                "such as '2024-10-21' or '2025-04-01-preview'"
+                f"{label}: {scrubbed(repr(value))} is no api-version; expected 'v1' (or none) for the v1 surface, or a "
+                "dated one such as '2024-10-21' or '2025-04-01-preview'"
             )
             return None
         return text
