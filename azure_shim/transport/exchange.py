@@ -225,7 +225,7 @@ class Exchange:
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
         content_type = response.headers.get("content-type") or ""
-        if content_type.startswith("application/json"):
+        if self._answers_json() and content_type.startswith("application/json"):
             limit_s = self.request.extensions.get("timeout", {}).get("read")
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
@@ -246,15 +246,19 @@ class Exchange:
         """
         if not isinstance(result, Answered) or not 200 <= result.status < 300:
             return None
-        operation = self.line.operation if self.line is not None else None
-        if operation is None or not operation.answers_json or not result.content_type.startswith("text/html"):
+        if not self._answers_json() or not result.content_type.startswith("text/html"):
             return None
         return Refusal(
             502,
             "NotAnAnswer",
-            f"{self.engine.target.endpoint.origin} answered {operation} with {result.status} and a text/html page "
-            "where Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong endpoint answers like that.",
+            f"{self.engine.target.endpoint.origin} answered {self.request.method} {self.request.url.path} with "
+            f"{result.status} and a text/html page where Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong "
+            "endpoint answers like that.",
         )
+
+    def _answers_json(self) -> bool:
+        """Whether the operation is known to answer JSON (or events), and not a file or speech of any length."""
+        return self.line is not None and self.line.operation is not None and self.line.operation.answers_json
 
     def _local(self, refusal: Refusal) -> Any:
         body = {"error": {"code": refusal.code, "message": refusal.message, "param": None, "type": "azure_shim"}}

@@ -153,6 +153,23 @@ def test_an_answer_that_trickles_is_stopped_by_the_timeout(colour: Colour, serve
     colour.close(client)
 
 
+def test_a_file_of_json_may_take_longer_than_the_timeout(colour: Colour, server: ScriptedServer, dose: str) -> None:
+    """What is downloaded may be of any length; only the gap between two reads is bounded."""
+    pause = threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked("application/json")
+        for _ in range(8):
+            pause.wait(0.05)
+            yield chunk(b"{}\n")
+        yield LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose, timeout=0.3)
+    assert colour.call(client.files.content, "file-1").content == b"{}\n" * 8
+    colour.close(client)
+
+
 def test_a_stream_may_take_longer_than_the_timeout(colour: Colour, server: ScriptedServer, dose: str) -> None:
     """Only the gap between two chunks is bounded by it, as in the SDK."""
     pause = threading.Event()
