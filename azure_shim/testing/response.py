@@ -55,4 +55,6 @@ class FakeResponse:
 def _pairs(headers: HeadersLike) -> list[tuple[str, str]]:
     if headers is None:
         return []
-    return list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    if isinstance(headers, Mapping):
+        return list(headers.items())
+    return [(str(name), str(value)) for name, value in headers]

@@ -91,8 +91,8 @@ def _input_items(given: Any) -> list[Json]:
     if not isinstance(given, list):
         given = [] if given is None else [{"role": "user", "content": str(given)}]
     items = []
-    for item in given:
-        item = {"type": "message", **item} if isinstance(item, dict) else {"type": "message", "content": str(item)}
+    for one in given:
+        item: Json = {"type": "message", **one} if isinstance(one, dict) else {"type": "message", "content": str(one)}
         if item["type"] == "message":
             content = item.get("content")
             if isinstance(content, str):
