@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import inspect
 import json
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,10 @@ from typing_extensions import Self
 
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
-from azure_shim.http import ConfigurationError, build_client, own_settings, validated
+from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.sdk import MAJOR, http_client_of, set_default_headers
 from azure_shim.transport.drive import ask, ask_async
-from azure_shim.transport.exchange import EXTENSION
+from azure_shim.transport.exchange import EXPLICIT, EXTENSION
 from azure_shim.values import Deployments, Header, Refusal, Served
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
@@ -34,12 +35,12 @@ _NOT_FOR_AZURE = {
     "admin_api_key": "Azure OpenAI has no administration keys; Azure Resource Manager administers",
 }
 # The credential of the WebSocket that is being dialled in this context, with the client it belongs to.
-_dialled: contextvars.ContextVar[tuple[int, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
+_dialled: contextvars.ContextVar[tuple[Any, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
 _building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
-_SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
+_UNSET = (openai.NotGiven, openai.Omit)
 
 
 def _configured(azure: Mapping[str, Any], sdk: dict[str, Any], own: Settings | None, *, is_async: bool) -> Settings:
@@ -57,7 +58,7 @@ def _configured(azure: Mapping[str, Any], sdk: dict[str, Any], own: Settings | N
     inherited = own_settings(sdk.get("http_client"))
     if inherited is not None and _is_repeated(arguments, inherited):
         return inherited
-    signs = any(name.lower() in _SIGNING_HEADERS for name in sdk.get("default_headers") or {})
+    signs = any(name.lower() in SIGNING_HEADERS for name in sdk.get("default_headers") or {})
     return validated(lambda: read_settings(arguments, is_async=is_async, signs=signs))
 
 
@@ -82,9 +83,9 @@ def _sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) -
         given = build_client(settings, is_async=is_async, given=given, signs_nothing=True)
     dialled = _websocket_url(settings)
     wanted = sdk.pop("websocket_base_url", None)
-    if wanted is not None and urlsplit(str(wanted)).netloc != settings.target.endpoint.origin.authority:
+    if wanted is not None and urlsplit(str(wanted))[:2] != urlsplit(dialled)[:2]:
         raise ConfigurationError(
-            ["websocket_base_url: is at another host than the endpoint, which the credential belongs to"]
+            ["websocket_base_url: is at another host or scheme than the endpoint, which the credential belongs to"]
         )
     return {
         **sdk,
@@ -109,6 +110,7 @@ def _forget_ambient(client: Any, sdk: Mapping[str, Any]) -> None:
 def _split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:
     """A constructor's arguments as settings for Azure, and those left for the SDK as they were given."""
     own = arguments.pop("_azure_settings")
+    arguments = {k: None if isinstance(v, _UNSET) and k != "timeout" else v for k, v in arguments.items()}
     azure = {name: arguments.pop(name) for name in ARGUMENTS}
     # Not every SDK version has every one of them; what was not given is not passed on.
     unset = {"timeout": openai.NOT_GIVEN, "_strict_response_validation": False, "_enforce_credentials": True}
@@ -122,7 +124,10 @@ def _changed(
 ) -> tuple[Settings, Any]:
     """The settings and the HTTP client for a copy of ``client``; WebSockets follow a new endpoint by ``options``."""
     settings: Settings = client.azure_shim_settings
-    wanted = {k: v for k, v in changes.items() if v is not None and not isinstance(v, openai.NotGiven)}
+    for name in _NOT_FOR_AZURE:
+        if options.get(name) is not None and not isinstance(options[name], _UNSET):
+            raise ConfigurationError([f"{name}: is not for Azure OpenAI: {_NOT_FOR_AZURE[name]}"])
+    wanted = {k: v for k, v in changes.items() if v is not None and not isinstance(v, _UNSET)}
     if wanted.get("api_key") == PLACEHOLDER:
         del wanted["api_key"]
     if "base_url" in wanted:
@@ -149,6 +154,17 @@ class _Shim:
 
     azure_shim_settings: Settings
     _kept_urls: dict[str, Any]
+
+    if not TYPE_CHECKING:  # to a type checker it is the SDK's str
+
+        @property
+        def api_key(self) -> str:
+            return PLACEHOLDER
+
+        @api_key.setter
+        def api_key(self, value: str) -> None:
+            if value not in (PLACEHOLDER, ""):
+                raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> openai.APIStatusError:
         hint = _hint(response, body, self.azure_shim_settings)
@@ -228,7 +244,9 @@ def _checked_answer(result: Any, cast_to: Any, response: Any) -> Any:
 
 def _cut_answer(response: Any) -> openai.APIResponseValidationError:
     return openai.APIResponseValidationError(
-        response, response.text, message="The answer is no complete JSON although its status is a success."
+        response,
+        response.content.decode("utf-8", "replace"),
+        message="The answer is no complete JSON although its status is a success.",
     )
 
 
@@ -348,10 +366,14 @@ class OpenAI(_Shim, openai.OpenAI):
     def _prepare_options(self, options: Any) -> Any:
         return options
 
+    def _prepare_request(self, request: Any) -> None:
+        # What signs this request, if anything does, is its caller's wish: the SDK above us adds nothing.
+        request.extensions[EXPLICIT] = True
+
     def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:
             result = super()._process_response(cast_to=cast_to, response=response, **options)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise _cut_answer(response) from error
         return _checked_answer(result, cast_to, response)
 
@@ -438,7 +460,8 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         if _building_http.get():
             return {}
         dialled = _dialled.get()
-        if dialled is not None and dialled[0] == id(self):
+        if dialled is not None and dialled[0]() is self:
+            _dialled.set(None)  # for one dialling alone: the next one wants a fresh token
             return {dialled[1][0].decode(): dialled[1][1].decode()}
         machine = attach(self.azure_shim_settings.target.credential)
         try:
@@ -454,7 +477,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         try:
             machine.send(await ask_async(next(machine).provider))
         except StopIteration as stop:
-            _dialled.set((id(self), self._signed_for_websocket(stop.value)))
+            _dialled.set((weakref.ref(self), self._signed_for_websocket(stop.value)))
         return PLACEHOLDER
 
     async def _prepare_options(self, options: Any) -> Any:
@@ -462,9 +485,12 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
             await self._refresh_api_key()
         return options
 
+    async def _prepare_request(self, request: Any) -> None:
+        request.extensions[EXPLICIT] = True
+
     async def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:
             result = await super()._process_response(cast_to=cast_to, response=response, **options)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise _cut_answer(response) from error
         return _checked_answer(result, cast_to, response)

@@ -15,14 +15,24 @@ from azure_shim import errors
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.sdk import MAJOR
 from azure_shim.transport.exchange import Engine
-from azure_shim.transport.pool import lease
+from azure_shim.transport.pool import lease, release_when_dropped
 from azure_shim.transport.private import always, selector_of
 from azure_shim.values import Deployments, Provider
 
-__all__ = ["ConfigurationError", "async_http_client", "build_client", "http_client", "own_settings", "validated"]
+__all__ = [
+    "SIGNING_HEADERS",
+    "ConfigurationError",
+    "async_http_client",
+    "build_client",
+    "http_client",
+    "own_settings",
+    "validated",
+]
 
 _POOL_OPTIONS = ("verify", "cert", "trust_env", "proxy", "mounts", "http1", "http2", "limits")
 _LIBRARIES = ("httpx", "httpx2")
+SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
+"""Headers that sign a request, in lower case; the last is API Management's."""
 
 
 class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):
@@ -132,7 +142,8 @@ def _http_client(
     if inherited is not None and not any(value is not None for value in arguments.values()):
         settings = inherited
     else:
-        settings = validated(lambda: read_settings(arguments, is_async=is_async))
+        signs = any(name.lower() in SIGNING_HEADERS for name in default_headers or {})
+        settings = validated(lambda: read_settings(arguments, is_async=is_async, signs=signs))
     if default_headers:
         settings = settings.with_headers(default_headers)
     return build_client(
@@ -180,8 +191,10 @@ def build_client(
         select = always(transport)
         closers.append(transport.aclose if is_async else transport.close)
     elif given is not None:
-        wanted = {**_public_settings(given), **wanted}
+        wanted = {**_public_settings(given, module, settings), **wanted}
         select = _selector(given)
+        if own_settings(given) is None:
+            azure.refuse_stacking(selector_of(given)(module.URL(str(settings.target.endpoint.origin))))
     else:
         share = lease(binding.LIBRARY, is_async=is_async, options=pooled)
         select, release = share.select, share.release
@@ -189,7 +202,7 @@ def build_client(
     engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing)
     made = azure.around(engine, closers)
     if release is not None:
-        weakref.finalize(made, _release_once, made.closers, release)
+        weakref.finalize(made, release_when_dropped, made.closers, release)
     wanted["timeout"] = _timeout(module, wanted.get("timeout"))
     wanted.setdefault("follow_redirects", True)
     client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
@@ -197,13 +210,6 @@ def build_client(
     client.azure_shim_given, client.azure_shim_signs_nothing = given, signs_nothing
     client.azure_shim_url = engine.url
     return client
-
-
-def _release_once(closers: list[Callable[[], Any]], release: Callable[[], None]) -> None:
-    """A transport that was dropped without being closed gives its pool back."""
-    if closers:
-        closers.clear()
-        release()
 
 
 def _selector(client: Any) -> Callable[[Any], Any]:
@@ -218,10 +224,14 @@ def _selector(client: Any) -> Callable[[Any], Any]:
     return select
 
 
-def _public_settings(client: Any) -> dict[str, Any]:
-    """What a caller's client does around its transport, to be done by ours as well."""
-    names = ("timeout", "follow_redirects", "max_redirects", "headers", "cookies", "params", "auth", "trust_env")
+def _public_settings(client: Any, module: Any, wanted: Settings) -> dict[str, Any]:
+    """What a caller's client does around its transport, to be done by ours as well; but it does not sign for Azure."""
+    names = ("timeout", "follow_redirects", "max_redirects", "cookies", "params", "trust_env")
     settings = {name: getattr(client, name) for name in names}
+    if settings["timeout"] == module.Timeout(5.0):
+        settings["timeout"] = None  # nobody's wish; the SDK takes it for none too
+    signing = {*SIGNING_HEADERS, wanted.target.credential.header.lower()}
+    settings["headers"] = [(name, value) for name, value in client.headers.multi_items() if name.lower() not in signing]
     settings["event_hooks"] = {event: list(hooks) for event, hooks in client.event_hooks.items()}
     return settings
 

@@ -89,6 +89,11 @@ class Credential:
     value: str | None = field(default=None, repr=False)
     provider: Provider | None = field(default=None, repr=False)
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the caller's own headers have to sign."""
+        return self.value is None and self.provider is None
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

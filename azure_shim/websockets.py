@@ -6,16 +6,14 @@ every version from 1.109 on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import openai
-from openai.resources.beta import AsyncBeta, Beta
-from openai.resources.beta.realtime import AsyncRealtime as AsyncBetaRealtime
-from openai.resources.beta.realtime import Realtime as BetaRealtime
-from openai.resources.realtime import AsyncRealtime, Realtime
-from openai.resources.responses import AsyncResponses, Responses
 
-from azure_shim.values import Refusal, Target
+from azure_shim.values import Origin, Refusal, Target
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation, find
 from azure_shim.wire.request_line import RequestLine, refusal_of
@@ -23,55 +21,76 @@ from azure_shim.wire.request_line import RequestLine, refusal_of
 __all__ = ["beta_of", "realtime_of", "responses_of"]
 
 
-def _operation(path: str) -> Operation:
-    operation = find("WS", path)
+def _operation(path: str, *, beta: bool = False) -> Operation:
+    operation = find("WS", path, beta=beta)
     assert operation is not None, f"the table has no WebSocket {path}"
     return operation
 
 
-def _check(client: Any, path: str) -> Target:
-    """The client's target, if it has this WebSocket."""
+def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple[Target, dict[str, Any]]:
+    """The client's target, if it has this WebSocket, and ``connect``'s arguments with a guard on the connection."""
     target: Target = client.azure_shim_settings.target
-    refusal = refusal_of(RequestLine(_operation(path), path), target)
+    refusal = refusal_of(RequestLine(operation, operation.path), target)
     if refusal is not None:
         raise openai.OpenAIError(refusal.message)
-    return target
+    options = dict(kwargs.get("websocket_connection_options") or {})
+    guarded = _guarded(target.endpoint.origin, isinstance(client, openai.AsyncOpenAI))
+    if guarded is not None:
+        options.setdefault("create_connection", guarded)
+    return target, {
+        **kwargs,
+        "websocket_connection_options": options,
+        "extra_headers": _with_one_credential(target, kwargs.get("extra_headers") or {}),
+    }
+
+
+def _with_one_credential(target: Target, headers: Mapping[str, Any]) -> dict[str, Any]:
+    """``headers``, in which a credential of the caller's takes the place of ours."""
+    ours = ("Authorization", target.credential.header)
+    given = {name.lower() for name in headers}
+    if given.isdisjoint(name.lower() for name in ours):
+        return dict(headers)
+    return {**{name: openai.Omit() for name in ours if name.lower() not in given}, **headers}
+
+
+@cache
+def _guarded(origin: Origin, is_async: bool) -> Any:
+    """A connection class that shakes hands with this origin alone; None without the package ``websockets``.
+
+    A handshake may be redirected, and ``websockets`` takes our headers along, the key among them.
+    """
+    try:
+        base: Any = import_module(f"websockets.{'asyncio' if is_async else 'sync'}.client").ClientConnection
+        refusal: Any = import_module("websockets.exceptions").SecurityError
+    except ImportError:
+        return None
+
+    class GuardedConnection(base):  # type: ignore[misc]
+        def handshake(self, *args: Any, **kwargs: Any) -> Any:
+            uri = getattr(self.protocol, "uri", None) or self.protocol.wsuri
+            if (uri.secure, uri.host, uri.port) != (origin.scheme == "https", origin.host, origin.port):
+                raise refusal(f"{uri.host}:{uri.port} is not {origin}, which the credential belongs to")
+            return super().handshake(*args, **kwargs)
+
+    return GuardedConnection
 
 
 def _realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``realtime.connect`` as the target wants them."""
-    target = _check(client, "/realtime")
+    target, wanted = _dialled(client, kwargs, _operation("/realtime"))
     model = kwargs.get("model")
-    if not isinstance(model, str):  # a SIP call is named by its id alone
-        return kwargs
+    if not isinstance(model, str):
+        if target.default_deployment is None or "call_id" in kwargs:  # a SIP call is named by its id alone
+            return wanted
+        model = target.default_deployment
     deployment = resolve(target, model, "/realtime")
     if isinstance(deployment, Refusal):
         raise openai.OpenAIError(deployment.message)
     if not target.is_classic:
-        return {**kwargs, "model": deployment}
+        return {**wanted, "model": deployment}
     # The preview surface names the deployment in a parameter of its own (Microsoft Learn, "Realtime API reference").
     query = {"api-version": target.api_version, "deployment": deployment, **(kwargs.get("extra_query") or {})}
-    return {**kwargs, "model": deployment, "extra_query": query}
-
-
-class _Realtime(Realtime):
-    def connect(self, **kwargs: Any) -> Any:
-        return super().connect(**_realtime(self._client, kwargs))
-
-
-class _AsyncRealtime(AsyncRealtime):
-    def connect(self, **kwargs: Any) -> Any:
-        return super().connect(**_realtime(self._client, kwargs))
-
-
-class _BetaRealtime(BetaRealtime):
-    def connect(self, **kwargs: Any) -> Any:
-        return super().connect(**_beta_realtime(self._client, kwargs))
-
-
-class _AsyncBetaRealtime(AsyncBetaRealtime):
-    def connect(self, **kwargs: Any) -> Any:
-        return super().connect(**_beta_realtime(self._client, kwargs))
+    return {**wanted, "model": deployment, "extra_query": query}
 
 
 def _beta_realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -84,40 +103,69 @@ def _beta_realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return _realtime(client, kwargs)
 
 
-class _Beta(Beta):
-    @property
-    def realtime(self) -> BetaRealtime:
-        return _BetaRealtime(self._client)
+def _responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return _dialled(client, kwargs, _operation("/responses"))[1]
 
 
-class _AsyncBeta(AsyncBeta):
-    @property
-    def realtime(self) -> AsyncBetaRealtime:
-        return _AsyncBetaRealtime(self._client)
+def _beta_responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    _, wanted = _dialled(client, kwargs, _operation("/responses", beta=True))
+    # The SDK adds beta=true; Azure wants its preview named besides (Microsoft Learn, "Multi-agent responses").
+    return {**wanted, "extra_query": {"api-version": "preview", **(kwargs.get("extra_query") or {})}}
 
 
-class _Responses(Responses):
-    def connect(self, *args: Any, **kwargs: Any) -> Any:
-        _check(self._client, "/responses")
-        return super().connect(*args, **kwargs)
+_NAMES = ("extra_query", "extra_headers", "websocket_connection_options")
 
 
-class _AsyncResponses(AsyncResponses):
-    def connect(self, *args: Any, **kwargs: Any) -> Any:
-        _check(self._client, "/responses")
-        return super().connect(*args, **kwargs)
+def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
+    """``base``, a resource of the SDK's, whose ``connect`` is called with prepared arguments."""
+
+    class Resource(base):  # type: ignore[misc]
+        def connect(self, *args: Any, **kwargs: Any) -> Any:
+            # The Responses API takes its first arguments by position too.
+            return super().connect(**prepare(self._client, {**dict(zip(_NAMES, args, strict=False)), **kwargs}))
+
+    Resource.__name__, Resource.__qualname__ = base.__name__, base.__qualname__
+    return Resource
+
+
+@cache
+def _resource(path: str, name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
+    base = getattr(import_module(f"openai.resources.{path}"), name)
+    return _overriding(base, prepare) if hasattr(base, "connect") else base
+
+
+@cache
+def _beta(base: Any, kind: str) -> Any:
+    class Beta(base):  # type: ignore[misc]
+        @property
+        def realtime(self) -> Any:
+            return _resource("beta.realtime", f"{kind}Realtime", _beta_realtime)(self._client)
+
+        if hasattr(base, "responses"):
+
+            @property
+            def responses(self) -> Any:
+                return _resource("beta.responses", f"{kind}Responses", _beta_responses)(self._client)
+
+    Beta.__name__, Beta.__qualname__ = base.__name__, base.__qualname__
+    return Beta
+
+
+def _kind(client: Any) -> str:
+    return "Async" if isinstance(client, openai.AsyncOpenAI) else ""
 
 
 def realtime_of(client: Any) -> Any:
     """``client.realtime`` for a client of ours."""
-    return _AsyncRealtime(client) if isinstance(client, openai.AsyncOpenAI) else _Realtime(client)
-
-
-def beta_of(client: Any) -> Any:
-    """``client.beta`` for a client of ours."""
-    return _AsyncBeta(client) if isinstance(client, openai.AsyncOpenAI) else _Beta(client)
+    return _resource("realtime", f"{_kind(client)}Realtime", _realtime)(client)
 
 
 def responses_of(client: Any) -> Any:
     """``client.responses`` for a client of ours."""
-    return _AsyncResponses(client) if isinstance(client, openai.AsyncOpenAI) else _Responses(client)
+    return _resource("responses", f"{_kind(client)}Responses", _responses)(client)
+
+
+def beta_of(client: Any) -> Any:
+    """``client.beta`` for a client of ours."""
+    base = getattr(import_module("openai.resources.beta"), f"{_kind(client)}Beta")
+    return _beta(base, _kind(client))(client)

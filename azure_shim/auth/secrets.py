@@ -8,7 +8,8 @@ __all__ = ["fault_of", "looks_like_token", "scrubbed", "without_bearer"]
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
-_LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{32,}(?![\w-])")
+_LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{24,}(?![\w-])")
+_BASE64 = re.compile(r"(?<![\w+/-])(?=[\w+/-]*\d)(?=[\w/-]*\+|[\w+/-]+=(?!\w))[\w+/-]{20,}={0,2}")
 # A client secret of Entra is about forty characters with a tilde among them.
 _CLIENT_SECRET = re.compile(r"(?<![\w~.-])(?=[\w.-]*~)(?=[\w~.-]*\d)[\w~.-]{30,}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -39,5 +40,6 @@ def looks_like_token(value: str) -> bool:
 
 def scrubbed(text: str) -> str:
     """``text`` with everything that could be a token or a key masked; the GUIDs of tenants and clients stay."""
-    text = _CLIENT_SECRET.sub("***", _JWT.sub("***", text))
+    for pattern in (_JWT, _CLIENT_SECRET, _BASE64):
+        text = pattern.sub("***", text)
     return _LONG.sub(lambda found: found[0] if _GUID.fullmatch(found[0]) else "***", text)

@@ -57,7 +57,17 @@ class Settings:
                 for name in group:
                     arguments.pop(name, None)
         arguments.update({name: value for name, value in changes.items() if value is not None})
-        return read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
+        copied = read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
+        before, after = self.target, copied.target
+        is_same_key = after.credential == before.credential and not after.credential.is_token
+        if is_same_key and after.endpoint.origin != before.endpoint.origin:
+            raise ConfigurationError(
+                [
+                    f"api_key: the one of {before.endpoint.origin} is not sent to {after.endpoint.origin}; "
+                    "pass that endpoint's own credential with it"
+                ]
+            )
+        return copied
 
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
         """These settings with ``headers`` on every request to the target."""
@@ -255,6 +265,8 @@ class _Reader:
                 f"deployments: is of type {type(mapping).__name__}; expected a mapping of models to deployments, or a "
                 "callable from one to the other"
             )
+        elif awaits(mapping):
+            self.problems.append("deployments: is a coroutine function; expected one that returns a name at once")
         elif names:
             self.problems.append(f"{label}: conflicts with a callable deployments: pass one of them")
         return callable_, default, default_for

@@ -91,7 +91,7 @@ def route(call: Call, addresses: Addresses) -> Route:
     if isinstance(naming, Refusal):
         return naming
     credential = call.explicit
-    if not credential:
+    if not credential and not (target.credential.is_absent and target.headers):
         attached = yield from attach(target.credential)
         if isinstance(attached, Refusal):
             return attached
@@ -117,6 +117,13 @@ def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Nami
         if isinstance(reading, Refusal):
             return reading
         found = reading
+        if not in_path and target.deployments is not None and found is not None and found.is_unread:
+            return Refusal(
+                400,
+                "ModelMissing",
+                f"{operation.method} /v1{operation.path} has its model behind a file, where it cannot be mapped to a "
+                "deployment: put the field 'model' before the file.",
+            )
     in_body = found.value if found is not None else None
     model = call.line.deployment or in_body
     if not model:
@@ -142,13 +149,17 @@ def _without_model(
     """A call that names no model: the default deployment's, or nobody's."""
     default = target.default_deployment if target.default_for in (None, operation.path) else None
     if not in_path:
-        return _Naming(body=found.unchanged() if found is not None else None)
+        if found is None:
+            return _NOTHING_NAMED
+        # A response may take its model from a stored prompt; the operations of deployments have it from the call alone.
+        added = found.added(default) if default and operation.in_deployment and not found.is_present else None
+        return _Naming(body=found.unchanged()) if added is None else _Naming(None, default, added)
     if not default:
         return Refusal(
             400,
             "ModelMissing",
-            f"{operation.method} /v1{operation.path} names no model: pass model='<deployment>', or create the client "
-            "with azure_deployment='<deployment>'.",
+            f"{operation.method} /v1{operation.path} names no model that can be read before it is sent: pass "
+            "model='<deployment>' (in a form before its file), or give the client azure_deployment='<deployment>'.",
         )
     return _Naming(None, default, _body_for(found, default, in_path=in_path, drops=drops))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from azure_shim.errors import ConfigurationError, CredentialError
 from azure_shim.transport.drive import AsyncDriver, SyncDriver, ask, ask_async
 from azure_shim.transport.exchange import Engine, Exchange
 from azure_shim.transport.library import Library
+from azure_shim.transport.pool import lease, release_when_dropped
 from azure_shim.transport.private import always
 from azure_shim.values import Header, Refusal
 
@@ -51,14 +53,19 @@ class _TransportCore:
         """Send with ``engine``; call ``closers`` once when closed."""
         self._engine, self.closers = engine, closers
 
-    @classmethod
-    def check(cls, transport: object) -> None:
-        """Raise TypeError unless ``transport`` is one of the kind that this one can send with."""
+    @staticmethod
+    def refuse_stacking(transport: object) -> None:
+        """Raise TypeError if ``transport`` is a shim already."""
         if isinstance(transport, _TransportCore):
             raise TypeError(
                 f"transport is a {type(transport).__name__} already: two of them would rewrite one request twice; "
                 "give the inner transport, or use the one that there is"
             )
+
+    @classmethod
+    def check(cls, transport: object) -> None:
+        """Raise TypeError unless ``transport`` is one of the kind that this one can send with."""
+        cls.refuse_stacking(transport)
         module, is_async = cls.library.module, issubclass(cls, AsyncTransportCore)
         if not isinstance(transport, module.AsyncBaseTransport if is_async else module.BaseTransport):
             kind = type(transport)
@@ -68,14 +75,15 @@ class _TransportCore:
                 f"{cls.__module__}.{cls.__qualname__}"
             )
 
-    def _open(self, transport: Any, arguments: Mapping[str, Any], make: Callable[[], Any], *, is_async: bool) -> None:
+    def _open(self, transport: Any, arguments: Mapping[str, Any], *, is_async: bool) -> None:
         settings = _settings_of(arguments, is_async=is_async)
-        closers: list[Callable[[], Any]] = []
         if transport is None:
-            transport = make()
-            closers.append(transport.aclose if is_async else transport.close)
+            share = lease(self.library, is_async=is_async, options={})
+            self.adopt(Engine(self.library, settings.target, share.select), [share.closer])
+            weakref.finalize(self, release_when_dropped, self.closers, share.release)
+            return
         self.check(transport)
-        self.adopt(Engine(self.library, settings.target, always(transport)), closers)
+        self.adopt(Engine(self.library, settings.target, always(transport)), [])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A pool of connections has no second copy; whoever copies an object that holds one shares it.
@@ -133,7 +141,11 @@ class AuthCore:
     def _stamp(self, request: Any, header: Header | Refusal) -> None:
         if isinstance(header, Refusal):
             raise CredentialError(header.message) from header.cause
-        request.headers = self.library.SignedHeaders(self._engine.unsigned(request.headers.raw), header)
+        headers = self._engine.unsigned(request.headers.raw)
+        if header[0] == b"Authorization":  # which the library itself takes off where a redirect leads elsewhere
+            request.headers = self.library.Headers([*headers, header])
+        else:
+            request.headers = self.library.SignedHeaders(headers, header)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._engine.target.endpoint.origin}>"

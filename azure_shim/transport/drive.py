@@ -116,7 +116,7 @@ def ask(provider: Provider) -> Asked:
 async def ask_async(provider: Provider) -> Asked:
     """Call a provider without ever blocking the event loop: one that does not say that it awaits runs in a thread."""
     try:
-        value = provider() if awaits(provider) else await anyio.to_thread.run_sync(provider)
+        value = provider() if awaits(provider) else await anyio.to_thread.run_sync(provider, abandon_on_cancel=True)
         if inspect.isawaitable(value):
             value = await value
     except Exception as error:  # noqa: BLE001  as above; a cancellation is no Exception and passes

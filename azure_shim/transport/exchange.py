@@ -12,10 +12,12 @@ from azure_shim.values import Address, Answered, Body, Failed, Header, Refusal, 
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 
-__all__ = ["EXTENSION", "REFUSED", "Engine", "Exchange"]
+__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange"]
 
 EXTENSION = "azure_shim"
 """Where a request's `Served` is found in its ``extensions``."""
+EXPLICIT = "azure_shim.explicit"
+"""Set in the ``extensions`` of a request whose client writes no credential: one in it is then its caller's wish."""
 REFUSED = "x-azure-shim-refused"
 """The header of an answer that this package made itself; its value is the error's code."""
 
@@ -25,13 +27,14 @@ _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cooki
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
 _CACHED_LINES = 1024
+_PORTS = {b"https": 443, b"http": 80}
 
 
 class Engine:
     """What the requests of one transport have in common.
 
-    ``signs_nothing`` says that the client above writes no credential of its own, as the shim's clients do: one in a
-    request is then the caller's explicit wish. A plain client's own key must never be forwarded.
+    ``signs_nothing`` says that this is for one of the shim's own clients: it spells the target's URL, and its requests
+    carry the mark `EXPLICIT`. A plain client's own key must never be forwarded.
     """
 
     def __init__(self, library: Library, target: Target, select: Any, *, signs_nothing: bool = False) -> None:
@@ -39,10 +42,12 @@ class Engine:
         self.addresses = Addresses(target)
         origin = target.endpoint.origin
         self._origin = (origin.scheme, origin.host, origin.port)
-        self._url_origin = (origin.scheme, origin.host)
+        self._url_origin = (origin.scheme.encode(), origin.host.encode())
         bases = {target.endpoint.v1, target.endpoint.classic} - {None}
         self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
         self._credentials = frozenset((b"authorization", b"api-key", target.credential.header.lower().encode()))
+        if target.credential.is_absent:
+            self._credentials |= {b"ocp-apim-subscription-key"}
         self._never_forwarded = self._credentials | _NEVER_FORWARDED
         self._extra = [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
@@ -60,8 +65,8 @@ class Engine:
 
     def is_own(self, url: Any) -> bool:
         """Whether ``url`` is at the target's origin."""
-        scheme, host = url.scheme, url.host
-        return (scheme, host) == self._url_origin and (url.port or _port(scheme)) == self._origin[2]
+        scheme = url.raw_scheme
+        return (scheme, url.raw_host) == self._url_origin and (url.port or _PORTS.get(scheme)) == self._origin[2]
 
     def line(self, method: str, url: Any, *, own: bool) -> RequestLine:
         key = (method, url.raw_path, own)
@@ -74,22 +79,26 @@ class Engine:
             self._lines[key] = line
         return line
 
-    def clean(self, raw: list[Header]) -> tuple[list[Header] | None, list[Header]]:
+    def clean(self, request: Any) -> tuple[list[Header] | None, list[Header]]:
         """The caller's headers without any credential, and the credentials if they are the caller's explicit wish.
 
         None stands for headers that have nothing to take off.
         """
+        raw = request.headers.raw
         if not self._extra and self._never_forwarded.isdisjoint([header[0].lower() for header in raw]):
             return None, []
         kept = [
             header for header in raw if header[0].lower() not in self._never_forwarded and header[0].lower() != b"host"
         ]
-        found = [header for header in raw if header[0].lower() in self._credentials] if self.signs_nothing else []
-        return kept + self._extra, found
+        # The library makes an Authorization of user information in a URL, which is nobody's wish.
+        is_wish = EXPLICIT in request.extensions and not request.url.userinfo
+        found = [header for header in raw if is_wish and header[0].lower() in self._credentials and header[1].strip()]
+        own = {header[0].lower() for header in self._extra}
+        return [header for header in kept if header[0].lower() not in own] + self._extra, found[:1]
 
     def unsigned(self, raw: list[Header]) -> list[Header]:
         """``raw`` without any header that could sign it."""
-        return [header for header in raw if header[0].lower() not in self._credentials]
+        return [header for header in raw if header[0].lower() not in self._never_forwarded]
 
     def machine(self, exchange: Exchange) -> Route:
         """What is to be done with a request, by what its URL and its history say."""
@@ -103,14 +112,14 @@ class Engine:
                 f"{_origin_of(request.url)} is not configured as a target: a client of {self._origin_text()} sends "
                 "nothing to another host.",
             )
-        raw = request.headers.raw
-        headers, explicit = self.clean(raw)
+        headers, explicit = self.clean(request)
         try:
             content = request.content
         except self.library.module.RequestNotRead:
             content = None
         line = exchange.line = self.line(request.method, request.url, own=own)
-        kind, encoding = _content_headers(raw) if line.operation is not None and line.operation.model_at else ("", "")
+        names_model = line.operation is not None and line.operation.model_at
+        kind, encoding = _content_headers(request.headers.raw) if names_model else ("", "")
         return route(Call(line, headers, explicit, kind, encoding, content), self.addresses)
 
     def _is_openai_spelling(self, url: Any) -> bool:
@@ -142,9 +151,14 @@ class Engine:
             )
         return _follow_elsewhere(request)
 
+    def _is_signed_by_headers(self) -> bool:
+        return self.target.credential.is_absent and bool(self._extra)
+
     def _follow_own(self, request: Any) -> Route:
-        headers, explicit = self.clean(request.headers.raw)
-        if not explicit:
+        if getattr(request.stream, "is_spent", False):
+            return Refusal(400, "RedirectRefused", "the redirect wants a body again that can be read only once.")
+        headers, explicit = self.clean(request)
+        if not explicit and not self._is_signed_by_headers():
             credential = yield from attach(self.target.credential)
             if isinstance(credential, Refusal):
                 return credential
@@ -166,10 +180,6 @@ def _follow_elsewhere(request: Any) -> Route:
 def _refuse(code: str, message: str) -> Route:
     yield from ()  # a machine that does nothing is still a generator
     return Refusal(403, code, message)
-
-
-def _port(scheme: str) -> int | None:
-    return {"https": 443, "http": 80}.get(scheme)
 
 
 def _origin_of(url: Any) -> str:
@@ -215,17 +225,20 @@ class Exchange:
         attempt = library.Request(
             request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
         )
+        if send.body is None and _is_empty(request, library):
+            attempt.read()  # an adapter to another engine streams, and so chunks, whatever is not known to be nothing
         return self.engine.select(url), attempt
 
     def _stream(self, body: Body, rest: Any) -> Any:
         if body.whole:
             return self.library.ChunkStream(body.chunks)
-        return self._resumed(b"".join(body.chunks), rest, self.request.stream)
+        start = b"".join(body.chunks)
+        return self._resumed(start, rest, self.request.stream, len(start) - body.grown_bytes)
 
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
         content_type = response.headers.get("content-type") or ""
-        if self._answers_json() and content_type.startswith("application/json"):
+        if self._answers_json() and not content_type.startswith("text/event-stream"):
             limit_s = self.request.extensions.get("timeout", {}).get("read")
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
@@ -266,6 +279,13 @@ class Exchange:
         extensions = {EXTENSION: refusal}
         content = json.dumps(body).encode()
         return self.library.Response(refusal.status, headers=headers, content=content, extensions=extensions)
+
+
+def _is_empty(request: Any, library: Library) -> bool:
+    try:
+        return not request.content
+    except library.module.RequestNotRead:
+        return False
 
 
 def _resized(send: Send, request: Any) -> list[Header]:

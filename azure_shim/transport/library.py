@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
+
+from azure_shim.transport.private import is_replayable
 
 __all__ = ["Library"]
 
 # What a socket, TLS or a third-party transport may raise where httpx would raise its own.
-_FOREIGN = (OSError, EOFError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+_FOREIGN = (
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+    socket.gaierror,
+    EOFError,
+    anyio.EndOfStream,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
 
 
 class Library:
@@ -43,7 +55,7 @@ class Library:
             return error  # type: ignore[no-any-return]
         if isinstance(error, TimeoutError):
             kind = module.ReadTimeout
-        elif isinstance(error, (ssl.SSLError, ConnectionRefusedError)):
+        elif isinstance(error, (ssl.SSLError, ConnectionRefusedError, socket.gaierror)):
             kind = module.ConnectError
         else:
             kind = module.ReadError
@@ -70,40 +82,59 @@ def _chunk_stream(module: Any) -> Any:
 
 
 def _resumed_streams(module: Any) -> tuple[Any, Any]:
-    """Request bodies whose start was read, and perhaps changed, before they were sent."""
+    """Request bodies whose start was read, and perhaps changed, before they were sent.
 
-    def consumed() -> NoReturn:
-        raise module.StreamConsumed()
+    ``start`` replaces the first ``peeked_bytes``; ``rest`` goes on behind them. Sent a second time, after a redirect,
+    such a body is read from ``upstream`` again if that can be.
+    """
 
-    class ResumedStream(module.SyncByteStream):  # type: ignore[misc]
-        def __init__(self, start: bytes, rest: Iterator[bytes], upstream: Any) -> None:
-            self._start, self._upstream = start, upstream
-            self._rest: Iterator[bytes] | None = rest
+    class _Resumed:
+        def __init__(self, start: bytes, rest: Any, upstream: Any, peeked_bytes: int) -> None:
+            self._start, self._upstream, self._peeked_bytes = start, upstream, peeked_bytes
+            self._rest: Any = rest
 
+        @property
+        def is_spent(self) -> bool:
+            """Whether it was sent and cannot be sent again."""
+            return self._rest is None and not is_replayable(self._upstream)
+
+        def _behind(self, chunk: bytes, skipped: int) -> tuple[bytes, int]:
+            """What of ``chunk`` lies behind the peeked bytes, of which ``skipped`` are over."""
+            over = min(len(chunk), self._peeked_bytes - skipped)
+            return chunk[over:], skipped + over
+
+    class ResumedStream(_Resumed, module.SyncByteStream):  # type: ignore[misc]
         def __iter__(self) -> Iterator[bytes]:
             rest, self._rest = self._rest, None
+            skipped = self._peeked_bytes
             if rest is None:
-                consumed()
+                if self.is_spent:
+                    raise module.StreamConsumed()
+                rest, skipped = iter(self._upstream), 0
             if self._start:
                 yield self._start
-            yield from rest
+            for chunk in rest:
+                chunk, skipped = self._behind(chunk, skipped)
+                if chunk:
+                    yield chunk
 
         def close(self) -> None:
             self._upstream.close()
 
-    class AsyncResumedStream(module.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, start: bytes, rest: AsyncIterator[bytes], upstream: Any) -> None:
-            self._start, self._upstream = start, upstream
-            self._rest: AsyncIterator[bytes] | None = rest
-
+    class AsyncResumedStream(_Resumed, module.AsyncByteStream):  # type: ignore[misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             rest, self._rest = self._rest, None
+            skipped = self._peeked_bytes
             if rest is None:
-                consumed()
+                if self.is_spent:
+                    raise module.StreamConsumed()
+                rest, skipped = aiter(self._upstream), 0
             if self._start:
                 yield self._start
             async for chunk in rest:
-                yield chunk
+                chunk, skipped = self._behind(chunk, skipped)
+                if chunk:
+                    yield chunk
 
         async def aclose(self) -> None:
             await self._upstream.aclose()

@@ -19,7 +19,7 @@ class AzureTransport(SyncTransportCore, httpx2.BaseTransport):
     """A transport for ``httpx2.Client`` that sends OpenAI requests to Azure OpenAI.
 
     Args:
-        transport: what sends; a ``httpx2.HTTPTransport`` of its own by default, which is closed with this one.
+        transport: what sends; by default connections that like clients share, with the environment's proxies.
         settings: the arguments of `azure_shim.OpenAI` that say where and how: ``azure_endpoint``, ``api_key``, ...
 
     Raises:
@@ -30,7 +30,7 @@ class AzureTransport(SyncTransportCore, httpx2.BaseTransport):
     library = LIBRARY
 
     def __init__(self, transport: httpx2.BaseTransport | None = None, **settings: Any) -> None:
-        self._open(transport, settings, httpx2.HTTPTransport, is_async=False)
+        self._open(transport, settings, is_async=False)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response: httpx2.Response = self._handle(request)
@@ -46,7 +46,7 @@ class AsyncAzureTransport(AsyncTransportCore, httpx2.AsyncBaseTransport):
     library = LIBRARY
 
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None, **settings: Any) -> None:
-        self._open(transport, settings, httpx2.AsyncHTTPTransport, is_async=True)
+        self._open(transport, settings, is_async=True)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response: httpx2.Response = await self._handle(request)

@@ -7,7 +7,10 @@ certificates work as they do there.
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -16,7 +19,7 @@ from typing import Any, Union
 from azure_shim.transport.library import Library
 from azure_shim.transport.private import selector_of
 
-__all__ = ["AsyncLease", "Lease", "SyncLease", "lease"]
+__all__ = ["AsyncLease", "Lease", "SyncLease", "lease", "release_when_dropped"]
 
 # Idle connections are kept for longer than the library's five seconds: a call every six seconds would else pay for a
 # new TLS connection each time. httpcore 1, below httpx, looks at every idle connection on every request, so that there
@@ -34,6 +37,32 @@ _pools: weakref.WeakValueDictionary[_Key, Any] = weakref.WeakValueDictionary()
 # Kept although nobody may use them now: code that makes a client per call would else read the certificates each time.
 _contexts: dict[_Key, Any] = {}
 _KEPT_CONTEXTS = 16
+
+
+# What dropped clients have left: a finalizer runs wherever the collector does, perhaps inside a section that holds the
+# lock, and so must not wait for it.
+_dropped: collections.deque[Callable[[], None]] = collections.deque()
+
+
+def release_when_dropped(closers: list[Callable[[], Any]], release: Callable[[], None]) -> None:
+    """Give back the share of a transport that was dropped without being closed, which is when it has ``closers`` left.
+
+    At once where that cannot block, else with the next share that is asked for.
+    """
+    if not closers:
+        return
+    closers.clear()
+    if _lock.acquire(blocking=False):
+        _lock.release()
+        release()
+    else:
+        _dropped.append(release)
+
+
+def _release_dropped() -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            _dropped.popleft()()
 
 
 class _Connections:
@@ -68,7 +97,8 @@ class _Pool:
         self._by_loop: weakref.WeakKeyDictionary[Any, _Connections] = weakref.WeakKeyDictionary()
 
     def connections(self, loop: Any) -> _Connections:
-        """Those of this loop, None for callers that block and for trio, with one lease more."""
+        """Those of this loop (or of this run of trio), None for callers that block, with one lease more."""
+        _release_dropped()
         with _lock:
             found = self._leased(loop)
         if found is not None:
@@ -164,15 +194,16 @@ class AsyncLease:
 
 def _drop_ended(by_loop: weakref.WeakKeyDictionary[Any, _Connections]) -> None:
     """Forget connections of loops that have ended: they keep their loop alive, and nobody can await their end."""
-    for loop in [loop for loop in by_loop if loop.is_closed()]:
+    for loop in [loop for loop in by_loop if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed()]:
         del by_loop[loop]
 
 
 def _running_loop() -> Any:
     try:
         return asyncio.get_running_loop()
-    except RuntimeError:  # trio
-        return None
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        return trio.lowlevel.current_trio_token() if trio is not None else None
 
 
 def lease(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Lease:
@@ -214,6 +245,8 @@ def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, i
             keepalive_expiry=KEEPALIVE_EXPIRY_S[library.name],
         ),
     )
+    # Plain http is for loopback alone, where a proxy is never on the way.
+    settings["mounts"] = {"http://": None, **(settings.get("mounts") or {})}
     settings["verify"] = _context(library, settings, environment)
     settings.pop("cert", None)
     make = module.AsyncClient if is_async else module.Client

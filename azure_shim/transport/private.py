@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["always", "selector_of"]
+__all__ = ["always", "is_replayable", "selector_of"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -18,6 +18,15 @@ def selector_of(client: Any) -> Callable[[Any], Any]:
     if chosen is not None:
         return chosen
     return always(_ThroughClient(client))
+
+
+def is_replayable(stream: Any) -> bool:
+    """Whether a multipart body can be read from its beginning again (``MultipartStream.fields`` of both libraries)."""
+    fields = getattr(stream, "fields", None)
+    if fields is None:
+        return False
+    files = [field.file for field in fields if hasattr(field, "file")]
+    return all(isinstance(file, (bytes, str)) or (hasattr(file, "seekable") and file.seekable()) for file in files)
 
 
 def always(transport: Any) -> Callable[[Any], Any]:

@@ -31,6 +31,11 @@ class ModelInBody(Protocol):
         """Whether there is such a member or field, whatever its value."""
         ...
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether there may be a model in a part of the body that was not read."""
+        ...
+
     def unchanged(self) -> Body | None: ...
     def replaced(self, name: str) -> Body: ...
     def dropped(self) -> Body: ...
@@ -63,8 +68,8 @@ def read_model(
         return _InJson(content, at, "")
     try:
         unpacked = _unpacked(content, content_encoding)
-    except (zlib.error, EOFError) as error:
-        return Refusal(400, "InvalidBody", f"the body is not {content_encoding}, as its Content-Encoding says", error)
+    except (zlib.error, EOFError):
+        return None  # not what its Content-Encoding says; the service will say so
     return None if unpacked is None else _InJson(unpacked, at, content_encoding, content)
 
 
@@ -95,6 +100,8 @@ class _InJson:
     @property
     def is_present(self) -> bool:
         return self._member is not None
+
+    is_unread = False
 
     def unchanged(self) -> None:
         return None
@@ -132,6 +139,10 @@ class _InForm:
     @property
     def is_present(self) -> bool:
         return self._finder.value is not None
+
+    @property
+    def is_unread(self) -> bool:
+        return self._finder.value is None and self._finder.met_file
 
     def unchanged(self) -> Body | None:
         return self._body(self._finder.peeked) if self._content is None else None

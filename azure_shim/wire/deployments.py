@@ -34,6 +34,10 @@ def resolve(target: Target, model: str, operation: str, *, is_deployment: bool =
         name = model
     if not name.strip():
         return Refusal(400, "InvalidDeployment", f"deployments of target {target.name!r} gave no name for {model!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return Refusal(400, "InvalidDeployment", "a model's name has half a surrogate pair in it, which is no text")
     if name in (".", ".."):
         return Refusal(400, "InvalidDeployment", f"{name!r} cannot be the name of a deployment")
     return name

@@ -24,7 +24,7 @@ _CLOUDS = {
 }
 _RESOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
 _HOST = re.compile(r"[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
-_SCHEME_WITHOUT_SLASHES = re.compile(r"(?:https?|wss?):(?!//|\d+(?:/|$))", re.IGNORECASE)
+_SCHEME_WITHOUT_SLASHES = re.compile(r"(?:https?|wss?)(?::(?!//|\d+(?:/|$))|//)", re.IGNORECASE)
 _PROJECT = re.compile(r"(/api/projects/[^/]+)(/.*)?")
 
 
@@ -85,7 +85,7 @@ def parse(text: str, *, verbatim: bool = False) -> ParsedEndpoint:
     if not text:
         raise EndpointError("is empty; expected a URL such as 'https://my-resource.openai.azure.com'")
     if _SCHEME_WITHOUT_SLASHES.match(text):
-        raise EndpointError("is no URL: after its scheme two slashes are missing")
+        raise EndpointError("is no URL: its scheme is not followed by '://'")
     if re.fullmatch(r"[A-Za-z0-9-]+", text) and not is_loopback(text):
         raise EndpointError("is no URL; the name of a resource belongs into resource_name")
     if "://" not in text:
@@ -134,7 +134,7 @@ def _read_path(origin: Origin, path: str, version: str | None, verbatim: bool) -
     if project and (cloud or "/openai" in (project[2] or "") or not project[2]):
         return _read_project(origin, project, cloud)
     prefix, marker, rest = _split_at_openai(path)
-    if marker:
+    if marker and (cloud is not None or _is_known(rest)):
         base = prefix + "/openai"
         endpoint = Endpoint(origin, classic=base, v1=base + "/v1", cloud=cloud)
         return _read_rest(endpoint, rest, version)
@@ -147,7 +147,8 @@ def _read_path(origin: Origin, path: str, version: str | None, verbatim: bool) -
 
 def _read_project(origin: Origin, project: re.Match[str], cloud: str | None) -> ParsedEndpoint:
     rest = project[2] or ""
-    if rest not in ("", "/openai", "/openai/v1"):
+    operation = rest.removeprefix("/openai/v1")
+    if rest not in ("", "/openai", "/openai/v1") and (operation == rest or operations.find("POST", operation) is None):
         raise EndpointError(f"has {rest!r} below a project; expected nothing or '/openai/v1'")
     return ParsedEndpoint(Endpoint(origin, classic=None, v1=project[1] + "/openai/v1", cloud=cloud), v1=True)
 
@@ -176,10 +177,18 @@ def _split_at_openai(path: str) -> tuple[str, str, str]:
     return path, "", ""
 
 
+def _is_known(rest: str) -> bool:
+    """Whether what follows ``/openai`` is Azure's, and not a gateway's own path that has such a segment."""
+    rest = rest.lower()
+    if rest in ("", "/v1", "/deployments") or rest.startswith(("/v1/", "/deployments/")):
+        return True
+    return rest == "/realtime" or any(operations.find(method, rest) is not None for method in ("POST", "GET"))
+
+
 def _read_rest(endpoint: Endpoint, rest: str, version: str | None) -> ParsedEndpoint:
     """What follows ``/openai``: nothing, ``/v1``, a deployment, an operation, or a deployment and its operation."""
     v1, deployment = None, None
-    if rest == "/v1" or rest.startswith("/v1/"):
+    if rest.lower() == "/v1" or rest.lower().startswith("/v1/"):
         v1, rest = True, rest[3:]
     elif rest == "/deployments":
         rest = ""

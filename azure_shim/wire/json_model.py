@@ -2,7 +2,7 @@
 
 A body may be megabytes of base64, so nothing here parses it. The member is found at the front (openai 3.54 writes
 ``model`` first) or from the back (openai 2.x writes it after ``messages``), each proved to be at the top level, and
-only else by one pass over the strings of the body, which `bytes.find` walks at memory speed.
+only else by parsing the values before it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ __all__ = ["Member", "find", "with_member", "without"]
 
 _FIRST = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*("(?:[^"\\]|\\.)*")[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 _STRING = rb'"(?:[^"\\]|\\.)*"'
+_STRING_RE = re.compile(_STRING, re.DOTALL)
 # The end of an object, from the colon after a key on: the values are flat, so nothing but that object is closed.
 _FLAT_END = re.compile(
     rb"[ \t\r\n]*:[ \t\r\n]*%(string)s"
     rb"(?:[ \t\r\n]*,[ \t\r\n]*%(string)s[ \t\r\n]*:[ \t\r\n]*(?:%(string)s|[-+.0-9eE]+|true|false|null))*"
     rb"[ \t\r\n]*\}[ \t\r\n]*\Z" % {b"string": _STRING}
 )
-_BRACKET = re.compile(rb"[{}\[\]]")
+_SPACES = re.compile(r"[ \t\r\n]*")
+# Numbers stay text: nobody asks for them, and of those with thousands of digits Python makes an error.
+_parse = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str).raw_decode
 _SPACE = b" \t\r\n"
 # How much of the end of a body is worth parsing to prove where a member stands, and how many candidates to try.
 # Below this many bytes a match costs less than a parse.
@@ -51,7 +54,7 @@ def find(body: bytes, path: tuple[str, ...]) -> Member | None:
     """
     try:
         return _find(body, path)
-    except ValueError:  # no JSON, or no UTF-8: the service will say so
+    except (ValueError, RecursionError):  # no JSON, no UTF-8, or nested beyond reason: the service will say so
         return None
 
 
@@ -129,40 +132,37 @@ def _skip_space(body: bytes, position: int) -> int:
 
 def _string_end(body: bytes, start: int) -> int:
     """The position after the closing quote of the string that opens at ``start``."""
-    position = start + 1
-    while True:
-        quote = body.find(b'"', position)
-        if quote < 0:
-            raise ValueError("an open string")
-        backslashes = quote - 1
-        while body[backslashes : backslashes + 1] == b"\\":
-            backslashes -= 1
-        if (quote - backslashes) % 2:
-            return quote + 1
-        position = quote + 1
+    match = _STRING_RE.match(body, start)
+    if match is None:
+        raise ValueError("an open string")
+    return match.end()
 
 
 def _scan(body: bytes, start: int, end: int, name: str) -> Member | None:
-    """One pass over the object in ``body[start:end]``; the last member called ``name``."""
-    start = _skip_space(body, start)
-    if body[start : start + 1] != b"{":
+    """The last member called ``name`` of the object in ``body[start:end]``, by one parse of each of its values.
+
+    As Latin-1 every byte is a character, so that the parser's positions are those of the bytes.
+    """
+    text = body[start:end].decode("latin-1")
+    at = _SPACES.match(text, 0).end()  # type: ignore[union-attr]
+    if text[at : at + 1] != "{":
         return None
     found: Member | None = None
-    depth, position, key_start = 1, start + 1, -1
-    while depth:
-        quote = body.find(b'"', position, end)
-        for bracket in _BRACKET.finditer(body, position, quote if quote >= 0 else end):
-            depth += 1 if bracket[0] in b"{[" else -1
-            if not depth:
-                break
-        if quote < 0 or not depth:
-            break
-        string_end = _string_end(body, quote)
-        if depth == 1 and body[(colon := _skip_space(body, string_end)) : colon + 1] == b":":
-            key_start = quote
-            if json.loads(body[quote:string_end]) == name:
-                found = _whole_member(body, key_start, colon + 1, end)
-        position = string_end
+    at = _SPACES.match(text, at + 1).end()  # type: ignore[union-attr]
+    while text[at : at + 1] == '"':
+        key, after = _parse(text, at)
+        colon = _SPACES.match(text, after).end()  # type: ignore[union-attr]
+        if text[colon : colon + 1] != ":":
+            return None
+        value_at = _SPACES.match(text, colon + 1).end()  # type: ignore[union-attr]
+        _, value_end = _parse(text, value_at)
+        if key == name:
+            string = _text(body[start + value_at : start + value_end]) if text[value_at] == '"' else None
+            found = Member(start + at, start + value_at, start + value_end, string)
+        comma = _SPACES.match(text, value_end).end()  # type: ignore[union-attr]
+        if text[comma : comma + 1] != ",":
+            return found
+        at = _SPACES.match(text, comma + 1).end()  # type: ignore[union-attr]
     return found
 
 
@@ -171,19 +171,5 @@ def _whole_member(body: bytes, key_start: int, after_colon: int, end: int) -> Me
     if body[start : start + 1] == b'"':
         stop = _string_end(body, start)
         return Member(key_start, start, stop, _text(body[start:stop]))
-    depth, position = 0, start
-    while position < end:
-        byte = body[position : position + 1]
-        if byte == b'"':
-            position = _string_end(body, position)
-            continue
-        if byte in (b"{", b"["):
-            depth += 1
-        elif byte in (b"}", b"]"):
-            if not depth:
-                break
-            depth -= 1
-        elif byte == b"," and not depth:
-            break
-        position += 1
-    return Member(key_start, start, max(start, len(body[:position].rstrip(_SPACE))), None)
+    _, length = _parse(body[start:end].decode("latin-1"), 0)
+    return Member(key_start, start, start + length, None)

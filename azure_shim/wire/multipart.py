@@ -36,6 +36,7 @@ class FieldFinder:
         self._part_start = 0
         self._field: tuple[int, int, int] | None = None
         self.value: str | None = None
+        self.met_file = False
 
     def feed(self, chunk: bytes) -> bool:
         """Take the next chunk; True when the search has ended."""
@@ -82,6 +83,7 @@ class FieldFinder:
             return False
         head = bytes(buffer[head_start:head_end])
         if _FILE.search(head):
+            self.met_file = True
             return True
         value_start = head_end + 4
         value_end = buffer.find(b"\r\n" + self._delimiter, value_start)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from azure_shim.values import Refusal, Target
-from azure_shim.wire.operations import Operation, find
+from azure_shim.wire.operations import Operation, find, table
 
 __all__ = ["DATED", "RequestLine", "address", "read", "refusal_of"]
 
@@ -95,11 +95,24 @@ def _below(method: str, path: str, query: str, version: str | None, beta: bool) 
     if path.startswith("/deployments/"):
         name, slash, rest = path[len("/deployments/") :].partition("/")
         if slash:
-            deployment, path = unquote(name), "/" + rest
+            deployment, path = _split_deployment(method, name, "/" + rest)
     if method == "POST" and _CANCEL_RUN.fullmatch(path):
         # openai 3.54 cancels a run here; Azure's specification, and older SDKs, by a POST to the run itself.
         path = path.removesuffix("/cancel")
     return RequestLine(find(method, path, beta=beta), path, query, version, deployment)
+
+
+def _split_deployment(method: str, name: str, rest: str) -> tuple[str, str]:
+    """The deployment, decoded, and the path behind it.
+
+    openai 1.x and 2.x do not escape a name with a slash, so that it runs over several segments; it ends where an
+    operation of deployments begins.
+    """
+    if find(method, rest) is None:
+        for operation in table():
+            if operation.in_deployment and operation.method == method and rest.endswith(operation.path):
+                return unquote(name + rest[: -len(operation.path)]), operation.path
+    return unquote(name), rest
 
 
 def refusal_of(line: RequestLine, target: Target) -> Refusal | None:

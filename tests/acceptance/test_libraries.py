@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import socket
 import ssl
 from typing import Any
 
@@ -54,7 +55,8 @@ def test_a_refused_connection_is_the_librarys_own_error_with_its_request(colour:
         (ConnectionRefusedError("no"), "ConnectError"),
         (ssl.SSLError("bad certificate"), "ConnectError"),
         (TimeoutError("slow"), "ReadTimeout"),
-        (OSError("reset"), "ReadError"),
+        (ConnectionResetError("reset"), "ReadError"),
+        (socket.gaierror("no such name"), "ConnectError"),
         (EOFError("end"), "ReadError"),
     ],
 )
@@ -79,12 +81,13 @@ def test_a_strangers_error_becomes_the_librarys_own(
 
 def test_a_bug_is_not_dressed_up_as_trouble_of_the_network(colour: Colour, library: Any) -> None:
     def handler(request: Any) -> Any:
-        raise ZeroDivisionError("a bug")
+        raise error
 
-    transport = colour.mock_transport(library, handler)
-    http_client = colour.http_client(**SETTINGS, transport=transport)
-    with pytest.raises(ZeroDivisionError):
-        colour.call(http_client.get, "https://r.openai.azure.com/openai/v1/models")
+    for error in (ZeroDivisionError("a bug"), FileNotFoundError("no such certificate")):
+        transport = colour.mock_transport(library, handler)
+        http_client = colour.http_client(**SETTINGS, transport=transport)
+        with pytest.raises(type(error)):
+            colour.call(http_client.get, "https://r.openai.azure.com/openai/v1/models")
 
 
 def test_a_callers_client_is_used_as_it_is_and_neither_changed_nor_closed(colour: Colour, library: Any) -> None:
@@ -323,3 +326,52 @@ def test_gzipped_answers_are_read(colour: Colour, server: ScriptedServer) -> Non
     client = colour.client(azure_endpoint=server.url, api_key="k")
     assert chat(colour, client).parse().choices[0].message.content == "hello"
     colour.close(client)
+
+
+@pytest.mark.parametrize("how", ["given to a client", "given to http_client"])
+def test_the_librarys_default_timeout_of_a_given_client_is_nobodys_wish(
+    how: str, colour: Colour, library: Any, server: ScriptedServer
+) -> None:
+    """The SDK waits 600 s then; 5 s would end every longer completion, and send it again."""
+    given = colour.library_client(library)
+    if how == "given to a client":
+        client = colour.client(azure_endpoint=server.url, api_key="k", http_client=given)
+    else:
+        http_client = colour.http_client(azure_endpoint=server.url, api_key="k", http_client=given)
+        client = colour.plain(api_key="unused", http_client=http_client)
+    chat(colour, client.with_options(max_retries=0))
+    assert server.requests[0].header("x-stainless-read-timeout") in ("600", "600.0")
+    colour.close(given)
+
+
+def test_a_shim_inside_a_given_client_is_refused(colour: Colour, library: Any) -> None:
+    binding = __import__(f"azure_shim.transport.on_{library.__name__}", fromlist=["x"])
+    inner = (binding.AsyncAzureTransport if colour.is_async else binding.AzureTransport)(**SETTINGS)
+    given = colour.library_client(library, transport=inner)
+    with pytest.raises(TypeError, match="two of them would rewrite"):
+        colour.client(**SETTINGS, http_client=given)
+    colour.close(given)
+
+
+def test_the_aiohttp_engine_sends_no_body_where_there_is_none(server: ScriptedServer) -> None:
+    pytest.importorskip("aiohttp")
+    colour = Colour("async")
+
+    async def scenario() -> None:
+        async with openai.DefaultAioHttpClient() as given:
+            client = azure_shim.AsyncOpenAI(azure_endpoint=server.url, api_key="k", http_client=given, max_retries=0)
+            await client.models.list()
+            await client.files.delete("file-1")
+            await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+
+    colour.run(scenario())
+    colour.finish()
+    assert [seen.header("transfer-encoding") for seen in server.requests] == [None] * 3
+    assert [seen.size > 0 for seen in server.requests] == [False, False, True]
+
+
+def test_the_placeholder_cannot_be_taken_for_a_key(colour: Colour) -> None:
+    client = colour.client(**SETTINGS)
+    with pytest.raises(AttributeError, match="with_options"):
+        client.api_key = "new"
+    assert "k" * 32 not in client.api_key

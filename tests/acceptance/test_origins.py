@@ -222,3 +222,76 @@ def test_the_request_that_the_caller_sees_is_of_the_host_that_served(
     served = raw.http_request.extensions["azure_shim"]
     assert (served.model, served.deployment) == ("gpt-4o", "prod")
     colour.close(client)
+
+
+def test_a_given_clients_own_credentials_do_not_reach_azure(
+    colour: Colour, library: Any, server: ScriptedServer
+) -> None:
+    """They are for whatever the client was built for; what signs for Azure is the target's."""
+    for options in ({"headers": {"Authorization": "Bearer sk-openai", "api-key": "other"}}, {"auth": ("user", "pass")}):
+        given = colour.library_client(library, **options)
+        client = colour.client(azure_endpoint=server.url, api_key=KEY, http_client=given)
+        colour.call(client.models.list)
+        seen = server.requests[-1]
+        assert (seen.header("api-key"), seen.header("authorization")) == (KEY, None)
+        colour.close(given)
+
+
+def test_a_plain_client_on_our_http_client_forwards_no_key_of_its_own(colour: Colour, server: ScriptedServer) -> None:
+    shim = colour.client(azure_endpoint=server.url, api_key=KEY)
+    plain = colour.plain(api_key="sk-openai-real", base_url=shim.base_url, http_client=shim._client)
+    colour.call(plain.models.list)
+    (seen,) = server.requests
+    assert (seen.header("api-key"), seen.header("authorization")) == (KEY, None)
+
+
+def test_user_information_in_a_url_signs_nothing(colour: Colour, server: ScriptedServer) -> None:
+    client = colour.client(azure_endpoint=server.url, api_key=KEY)
+    colour.call(client.get, server.url.replace("//", "//user:pass@") + "/openai/v1/models", cast_to=object)
+    (seen,) = server.requests
+    assert (seen.header("api-key"), seen.header("authorization")) == (KEY, None)
+
+
+def test_a_gateway_that_signs_by_its_subscription_alone(colour: Colour, server: ScriptedServer) -> None:
+    headers = {"Ocp-Apim-Subscription-Key": "subscription"}
+    clients = (
+        colour.client(azure_endpoint=server.url, default_headers=headers),
+        colour.plain(api_key="sk", http_client=colour.http_client(azure_endpoint=server.url, default_headers=headers)),
+    )
+    for client in clients:
+        colour.call(client.models.list)
+        seen = server.requests[-1]
+        assert seen.header("ocp-apim-subscription-key") == "subscription"
+        assert (seen.header("api-key"), seen.header("authorization")) == (None, None)
+
+
+def test_a_form_follows_a_redirect_within_its_origin_whole(colour: Colour, server: ScriptedServer) -> None:
+    import io
+
+    def script(seen: Seen) -> list[bytes]:
+        if seen.target.startswith("/moved"):
+            return [answer({"text": "hello"})]
+        return [answer(b"", 307, {"location": "/moved"})]
+
+    server.script = script
+    client = colour.client(azure_endpoint=server.url, api_key=KEY, deployments={"w": "whisper-deployment"})
+    file = io.BytesIO(b"RIFF" * 30_000)
+    file.name = "a.wav"
+    colour.call(client.audio.transcriptions.create, model="w", file=file)
+    first, second = server.requests
+    assert second.body == first.body
+    assert b"whisper-deployment" in second.body
+
+
+def test_a_host_that_is_no_ascii_name_is_its_own(colour: Colour, library: Any) -> None:
+    seen: list[Any] = []
+
+    def handler(request: Any) -> Any:
+        seen.append(request)
+        return library.Response(200, json=CHAT)
+
+    inner = colour.library_client(library, transport=colour.mock_transport(library, handler))
+    client = colour.client(azure_endpoint="https://bücher.example", api_key=KEY, http_client=inner)
+    colour.call(client.models.list)
+    assert seen[0].url.raw_host == b"xn--bcher-kva.example"
+    assert seen[0].headers["api-key"] == KEY

@@ -38,10 +38,20 @@ class SocketServer:
 
     async def _main(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with serve(self._answer, "127.0.0.1", 0) as server:
+        async with serve(self._answer, "127.0.0.1", 0, process_request=self._respond) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             self._ready.set()
             await self._stop.wait()
+
+    redirect: str | None = None
+
+    def _respond(self, connection: ServerConnection, request: Any) -> Any:
+        if self.redirect is None:
+            return None
+        self.dialled.append((request.path, {name.lower(): value for name, value in request.headers.raw_items()}))
+        response = connection.respond(302, "")
+        response.headers["Location"] = self.redirect
+        return response
 
     async def _answer(self, connection: ServerConnection) -> None:
         assert connection.request is not None
@@ -116,10 +126,44 @@ def test_the_classic_surface_names_version_and_deployment_in_the_query(colour: C
         assert "authorization" not in headers
 
 
-def test_an_explicit_authorization_of_a_connection_wins(colour: Colour, server: SocketServer) -> None:
-    client = colour.client(azure_endpoint=server.url, azure_ad_token="token")
-    dial(colour, client.realtime.connect(model="m", extra_headers={"Authorization": "Bearer ephemeral"}))
-    assert server.dialled[0][1]["authorization"] == "Bearer ephemeral"
+@pytest.mark.parametrize("credential", [{"azure_ad_token": "token"}, {"api_key": KEY}])
+@pytest.mark.parametrize("name", ["Authorization", "authorization"])
+def test_an_explicit_authorization_of_a_connection_wins_and_is_the_only_one(
+    name: str, credential: dict[str, str], colour: Colour, server: SocketServer
+) -> None:
+    client = colour.client(azure_endpoint=server.url, **credential)
+    dial(colour, client.realtime.connect(model="m", extra_headers={name: "Bearer ephemeral"}))
+    headers = server.dialled[0][1]
+    assert headers["authorization"] == "Bearer ephemeral"
+    assert "api-key" not in headers
+
+
+@pytest.mark.parametrize("credential", [{"azure_ad_token": "token"}, {"api_key": KEY}])
+def test_a_handshake_that_is_redirected_elsewhere_takes_no_credential_along(
+    credential: dict[str, str], colour: Colour, server: SocketServer
+) -> None:
+    """`websockets` follows, and takes at most Authorization off."""
+    client = colour.client(azure_endpoint=server.url, **credential)
+    with SocketServer() as elsewhere:
+        server.redirect = elsewhere.url.replace("http", "ws") + "/steal"
+        with pytest.raises(Exception, match=r"."):
+            dial(colour, client.realtime.connect(model="m"))
+        assert len(server.dialled) == 1
+        assert elsewhere.dialled == []
+
+
+def test_a_websocket_base_url_that_was_assigned_later_gets_no_credential(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(azure_endpoint="http://127.0.0.1:1", api_key=KEY)
+    client.websocket_base_url = server.url.replace("http", "ws")
+    with pytest.raises(Exception, match="which the credential belongs to"):
+        dial(colour, client.realtime.connect(model="m"))
+    assert server.dialled == []
+
+
+def test_a_connection_without_a_model_is_of_the_default_deployment(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(azure_endpoint=server.url, api_key=KEY, azure_deployment="voice")
+    dial(colour, client.realtime.connect(**({} if MAJOR >= 2 else {"model": "voice"})))
+    assert server.dialled[0][0] == "/openai/v1/realtime?model=voice"
 
 
 def test_the_preview_realtime_is_refused_on_v1(colour: Colour, server: SocketServer) -> None:
@@ -149,6 +193,29 @@ if MAJOR >= 2:  # openai 1 has no WebSocket of the Responses API
             assert headers["api-key"] == KEY
             assert "authorization" not in headers
 
+        def test_the_beta_ones_name_azures_preview(self, colour: Colour, server: SocketServer) -> None:
+            client = colour.client(azure_endpoint=server.url, api_key=KEY)
+            if not hasattr(client.beta, "responses") or not hasattr(client.beta.responses, "connect"):
+                assert MAJOR == 2
+                return
+            if colour.is_async:
+
+                async def connect() -> None:
+                    async with client.beta.responses.connect():
+                        pass
+
+                colour.run(connect())
+            else:
+                with client.beta.responses.connect():
+                    pass
+            ((path, headers),) = server.dialled
+            assert path.startswith("/openai/v1/responses?")
+            assert "api-version=preview" in path
+            assert headers["api-key"] == KEY
+            classic = client.copy(api_version="2025-04-01-preview")
+            with pytest.raises(openai.OpenAIError, match="only on the v1 surface"):
+                classic.beta.responses.connect()
+
         def test_they_are_refused_on_the_classic_surface(self, colour: Colour, server: SocketServer) -> None:
             client = colour.client(azure_endpoint=server.url, api_key=KEY, api_version="2024-10-21")
             with pytest.raises(openai.OpenAIError, match="only on the v1 surface"):
@@ -166,5 +233,6 @@ def test_a_credential_that_cannot_be_had_is_an_error_before_anything_is_dialled(
 
 
 def test_a_websocket_base_url_at_another_host_is_refused(colour: Colour) -> None:
-    with pytest.raises(azure_shim.ConfigurationError, match="websocket_base_url: is at another host"):
-        colour.client(azure_endpoint="r.openai.azure.com", api_key=KEY, websocket_base_url="wss://evil.example/v1")
+    for url in ("wss://evil.example/v1", "ws://r.openai.azure.com/openai/v1"):
+        with pytest.raises(azure_shim.ConfigurationError, match="websocket_base_url: is at another host or scheme"):
+            colour.client(azure_endpoint="r.openai.azure.com", api_key=KEY, websocket_base_url=url)

@@ -101,11 +101,18 @@ def test_a_copy_changes_what_is_given_and_nothing_else(
 def test_a_copy_goes_to_a_new_endpoint(
     colour: Colour, client: Any, server: ScriptedServer, elsewhere: ScriptedServer
 ) -> None:
-    derived = client.copy(azure_endpoint=elsewhere.url)
+    derived = client.copy(azure_endpoint=elsewhere.url, api_key="second-key")
     chat(colour, derived)
+    assert elsewhere.requests[0].header("api-key") == "second-key"
     assert str(derived.base_url) == f"{elsewhere.url}/openai/"
     assert [seen.target for seen in elsewhere.requests] == [PATH]
     assert server.requests == []
+
+
+def test_a_key_does_not_follow_a_copy_to_another_endpoint(client: Any, elsewhere: ScriptedServer) -> None:
+    with pytest.raises(azure_shim.ConfigurationError, match=r"api_key: the one of .* is not sent to") as caught:
+        client.copy(azure_endpoint=elsewhere.url)
+    assert "first-key" not in str(caught.value)
 
 
 def test_a_copy_to_openai_itself_is_refused(client: Any) -> None:

@@ -611,7 +611,14 @@ class TestCopies:
 
     def test_the_version_of_a_copy_s_endpoint_wins_over_the_environment_s(self) -> None:
         settings = configured({"OPENAI_API_VERSION": VERSION}, **BASE)
-        assert self.copied(settings, azure_endpoint=OTHER + "?api-version=2024-02-01").api_version == "2024-02-01"
+        copied = self.copied(settings, azure_endpoint=OTHER + "?api-version=2024-02-01", api_key="another-key")
+        assert copied.api_version == "2024-02-01"
+
+    def test_a_token_follows_a_copy_to_another_endpoint_and_a_key_does_not(self) -> None:
+        by_token = configured(azure_endpoint=HOST, azure_ad_token=TOKEN)
+        assert self.copied(by_token, azure_endpoint=OTHER).credential.value == TOKEN
+        with pytest.raises(ConfigurationError, match="is not sent to"):
+            self.copied(configured(**BASE), azure_endpoint=OTHER)
 
     def test_a_client_that_is_signed_by_its_headers_can_be_copied(self) -> None:
         settings = read_settings({"azure_endpoint": HOST}, is_async=False, environ={}, signs=True)

@@ -263,8 +263,10 @@ def test_a_packed_body_is_read_and_packed_again() -> None:
     assert gzip.decompress(b"".join(run.body.chunks)) == CHAT.replace(b"gpt-4o", b"prod")
     assert run.body.grown_bytes == len(b"".join(run.body.chunks)) - len(sent)
 
-    refusal = Run(call(content=b"no gzip", encoding="gzip"), target(deployments={"gpt-4o": "prod"})).refusal
-    assert (refusal.status, refusal.code) == (400, "InvalidBody")
+    unread = Run(call(content=b"no gzip", encoding="gzip"), target(deployments={"gpt-4o": "prod"}))
+    assert unread.send.body is None
+    refusal = Run(call(content=b"no gzip", encoding="gzip"), target(VERSION)).refusal
+    assert (refusal.status, refusal.code) == (400, "ModelMissing")
 
 
 def test_an_azure_spelling_names_its_deployment_by_itself() -> None:
@@ -310,6 +312,13 @@ def test_v1_takes_a_body_without_a_model_as_it_is(content: bytes | None) -> None
     run = Run(call("/v1/responses", content), target(deployments={"gpt-4o": "prod"}, default_deployment="rest"))
     assert run.send.body is None
     assert run.send.address.served == Served("r", "/responses")
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/chat/completions"])
+def test_v1_gets_the_default_deployment_where_only_the_call_can_name_one(path: str) -> None:
+    run = Run(call(path, b'{"prompt":"x"}'), target(default_deployment="rest"))
+    assert json.loads(b"".join(run.body.chunks)) == {"model": "rest", "prompt": "x"}
+    assert run.send.address.served.deployment == "rest"
 
 
 def test_a_default_for_one_operation_serves_no_other() -> None:
