@@ -17,7 +17,7 @@ from typing_extensions import Self
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
-from azure_shim.sdk import MAJOR, http_client_of, set_default_headers
+from azure_shim.sdk import MAJOR, LegacyAPIResponse, http_client_of, set_default_headers
 from azure_shim.transport.drive import ask, ask_async
 from azure_shim.transport.exchange import EXPLICIT, EXTENSION
 from azure_shim.values import Deployments, Header, Refusal, Served
@@ -234,7 +234,19 @@ def _hint(response: Any, body: object, settings: Settings) -> str:
 
 
 def _checked_answer(result: Any, cast_to: Any, response: Any) -> Any:
-    """``result``, unless the SDK passed on a text where the operation has a model."""
+    """``result``, unless the SDK passed on a text where the operation has a model; of a raw one, what it parses to."""
+    if isinstance(result, LegacyAPIResponse):
+        parse = result.parse
+
+        def checked_parse(**options: Any) -> Any:
+            try:
+                parsed = parse(**options)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise _cut_answer(response) from error
+            return parsed if options else _checked_answer(parsed, cast_to, response)
+
+        result.parse = checked_parse  # type: ignore[method-assign]
+        return result
     if isinstance(result, str) and inspect.isclass(cast_to) and issubclass(cast_to, openai.BaseModel):
         raise openai.APIResponseValidationError(
             response, result, message="The answer is no JSON although its status is a success."

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import openai
+from openai._legacy_response import LegacyAPIResponse
 
-__all__ = ["MAJOR", "http_client_of", "set_default_headers"]
+__all__ = ["MAJOR", "LegacyAPIResponse", "http_client_of", "set_default_headers"]
 
 MAJOR = int(openai.__version__.partition(".")[0])
 

@@ -17,7 +17,6 @@ from azure_shim.wire.operations import Operation, find, table
 __all__ = ["DATED", "RequestLine", "address", "read", "refusal_of"]
 
 DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:-[a-z0-9.-]+)?")
-_AZURE_SPELLING = re.compile(r"/openai/(?!v1/)|/deployments/")
 _CANCEL_RUN = re.compile(r"/evals/[^/]+/runs/[^/]+/cancel")
 _V1_VERSIONS = ("preview", "latest")
 
@@ -60,7 +59,7 @@ def read(method: str, raw_path: str, bases: Sequence[str] = (), *, adds_versions
                 version = unquote(value)
         others = [pair for pair in pairs if pair.partition("=")[0].lower() != "api-version"]
         query = query if len(others) == len(pairs) else "&".join(others)
-        if adds_versions and _AZURE_SPELLING.search(path):
+        if adds_versions and "/v1/" not in path:
             version = None
     beta = "beta=true" in query.split("&")
     for base in bases:

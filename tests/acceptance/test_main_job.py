@@ -275,6 +275,29 @@ def test_azures_errors_reach_the_caller_as_they_are(
         assert caught.value.body["innererror"]["code"] == "ResponsibleAIPolicyViolation"  # type: ignore[index,call-overload]
 
 
+@pytest.mark.parametrize("name", ["a/b c", "zwölf", "../../files", "100%", "chat/completions"])
+@pytest.mark.parametrize("version", ["2024-10-21", "v1"])
+def test_odd_names_that_azures_own_client_spells_are_read_and_left_alike(
+    name: str, version: str, colour: Colour
+) -> None:
+    """openai 1.x and 2.x escape no name in a path; ours leave with it as one segment."""
+    with FakeAzure({"eastus": [name]}) as azure:
+        east = azure["eastus"]
+        settings: dict[str, Any] = {"azure_endpoint": east.endpoint, "api_key": east.api_key, "api_version": version}
+        plain = colour.client(**settings)
+        spelt = colour.azure(
+            azure_endpoint="https://r.openai.azure.com",
+            api_key="k",
+            api_version="2023-05-15",
+            http_client=colour.http_client(**settings),
+        )
+        for client in (plain, spelt):
+            colour.call(client.chat.completions.create, model=name, messages=MESSAGES)
+        assert len({seen.raw_path for seen in azure.requests}) == 1
+        assert [seen.deployment for seen in azure.requests] == [name] * 2
+        assert azure.leaks == []
+
+
 def test_the_same_client_serves_the_fake_in_process(colour: Colour, library: Any) -> None:
     azure = FakeAzure(["eastus"])
     transport = azure.async_transport(library.__name__) if colour.is_async else azure.transport(library.__name__)

@@ -136,12 +136,15 @@ def test_a_cancelled_call_closes_its_connection_and_is_not_sent_again(server: Sc
     colour.finish()
 
 
-def test_an_answer_that_trickles_is_stopped_by_the_timeout(colour: Colour, server: ScriptedServer, dose: str) -> None:
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/problem+json"])
+def test_an_answer_that_trickles_is_stopped_by_the_timeout(
+    kind: str, colour: Colour, server: ScriptedServer, dose: str
+) -> None:
     """Each byte comes in time for the read timeout, the answer never ends; the whole of it is bounded."""
     stop = threading.Event()
 
     def script(seen: Seen) -> Iterator[bytes]:
-        yield chunked("application/json")
+        yield chunked(kind)
         while not stop.wait(0.05):
             yield chunk(b" ")
 
@@ -217,7 +220,7 @@ def test_html_that_is_the_content_of_a_file_passes(colour: Colour, server: Scrip
     colour.close(client)
 
 
-@pytest.mark.parametrize("body", [b'{"id": "chatcmpl-1", "choices": [', b"", b"not json"])
+@pytest.mark.parametrize("body", [b'{"id": "chatcmpl-1", "choices": [', b"", b"not json", b"\xff\xfe{}"])
 def test_cut_json_is_an_openai_error(colour: Colour, server: ScriptedServer, body: bytes) -> None:
     server.script = lambda seen: [answer(body)]
     client = client_of(colour, server, "constructor")
@@ -225,6 +228,9 @@ def test_cut_json_is_an_openai_error(colour: Colour, server: ScriptedServer, bod
         colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
     assert caught.value.response.status_code == 200
     assert len(server.requests) == 1
+    raw = colour.call(client.chat.completions.with_raw_response.create, model="gpt-4o", messages=MESSAGES)
+    with pytest.raises(openai.APIResponseValidationError, match="no complete JSON"):
+        raw.parse()
     colour.close(client)
 
 
@@ -233,5 +239,8 @@ def test_text_in_place_of_json_is_an_openai_error(colour: Colour, server: Script
     client = client_of(colour, server, "constructor")
     with pytest.raises(openai.APIResponseValidationError, match="no JSON"):
         colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
+    raw = colour.call(client.chat.completions.with_raw_response.create, model="gpt-4o", messages=MESSAGES)
+    with pytest.raises(openai.APIResponseValidationError, match="no JSON"):
+        raw.parse()
     assert colour.call(client.get, "/models", cast_to=str) == "hello"
     colour.close(client)

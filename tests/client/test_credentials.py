@@ -143,6 +143,47 @@ def test_a_provider_that_blocks_does_not_stop_the_event_loop(server: ScriptedSer
     colour.finish()
 
 
+def test_a_provider_that_hangs_can_be_cancelled(server: ScriptedServer) -> None:
+    """By a scope of anyio, which else waits for the thread."""
+    import anyio
+
+    colour = Colour("async")
+    release, inside = threading.Event(), threading.Event()
+
+    def provider() -> str:
+        inside.set()
+        release.wait(10)
+        return TOKEN
+
+    client = colour.client(azure_endpoint=server.url, azure_ad_token_provider=provider)
+
+    async def scenario() -> bool:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+
+                async def call() -> None:
+                    await client.models.list()
+
+                group.start_soon(call)
+                while not inside.is_set():
+                    await asyncio.sleep(0)
+                scope.cancel()
+        return not release.is_set()
+
+    assert colour.run(scenario())
+    release.set()
+    assert server.requests == []
+    colour.finish()
+
+
+def test_an_async_deployments_function_is_refused_in_words(colour: Colour) -> None:
+    async def deployments(model: str) -> str:
+        return model
+
+    with pytest.raises(azure_shim.ConfigurationError, match="deployments: is a coroutine function"):
+        colour.client(azure_endpoint="r.openai.azure.com", api_key="k", deployments=deployments)
+
+
 @pytest.mark.parametrize("value", ["", " padded", "a-secret-line\n", "two words", "naïve", None, 5, b"bytes"])
 @pytest.mark.parametrize("argument", ["api_key", "azure_ad_token_provider"])
 def test_what_a_provider_should_not_return_is_an_authentication_error_and_nothing_is_sent(

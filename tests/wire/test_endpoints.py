@@ -330,6 +330,24 @@ def test_an_empty_label_is_no_domain_name(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "v1"),
+    [
+        ("https://gw.azure-api.net/openai/team-a", "/openai/team-a"),
+        ("https://gw.azure-api.net/openai/inference/v1", "/openai/inference/v1"),
+        ("https://gw.example/genai/openai/prod", "/genai/openai/prod"),
+    ],
+)
+def test_a_gateways_own_path_may_have_a_segment_openai(text: str, v1: str) -> None:
+    assert parse(text, verbatim=True).endpoint.v1 == v1
+
+
+@pytest.mark.parametrize("text", ["https//r.openai.azure.com", "http//r.openai.azure.com"])
+def test_a_scheme_without_its_colon_is_no_host(text: str) -> None:
+    with pytest.raises(EndpointError, match="its scheme is not followed by"):
+        parse(text)
+
+
 def test_port_zero_is_not_taken_for_the_default_port() -> None:
     with pytest.raises(EndpointError):
         parse(HOST + ":0")
