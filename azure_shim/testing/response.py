@@ -55,6 +55,5 @@ class FakeResponse:
 def _pairs(headers: HeadersLike) -> list[tuple[str, str]]:
     if headers is None:
         return []
-    if isinstance(headers, Mapping):
-        return list(headers.items())
-    return [(str(name), str(value)) for name, value in headers]
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers
+    return [(str(name), str(value)) for name, value in pairs]
