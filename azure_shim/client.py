@@ -3,143 +3,32 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import json
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import openai
 from typing_extensions import Self
 
+from azure_shim.answers import checked_answer, cut_answer, hint
 from azure_shim.auth.flow import attach
-from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
-from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
-from azure_shim.sdk import MAJOR, LegacyAPIResponse, http_client_of, set_default_headers
+from azure_shim.config.settings import ARGUMENTS, Settings
+from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, sdk_arguments, split
+from azure_shim.sdk import MAJOR
 from azure_shim.transport.drive import ask, ask_async
-from azure_shim.transport.exchange import EXPLICIT, EXTENSION
-from azure_shim.values import Deployments, Header, Refusal, Served
+from azure_shim.transport.exchange import EXPLICIT
+from azure_shim.values import Deployments, Header, Refusal
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
-PLACEHOLDER = "azure-shim-placeholder-not-a-key"
-"""What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
-
-# Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
-_NOT_FOR_AZURE = {
-    "provider": "an Azure client is its own provider; use openai.OpenAI for another one",
-    "data_residency": "where data stays is the Azure resource's; name that one in azure_endpoint",
-    "workload_identity": "it signs for OpenAI; use azure_ad_token_provider or credential",
-    "admin_api_key": "Azure OpenAI has no administration keys; Azure Resource Manager administers",
-}
 # The credential of the WebSocket that is being dialled in this context, with the client it belongs to.
 _dialled: contextvars.ContextVar[tuple[Any, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
 _building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
-_UNSET = (openai.NotGiven, openai.Omit)
-
-
-def _configured(azure: Mapping[str, Any], sdk: dict[str, Any], own: Settings | None, *, is_async: bool) -> Settings:
-    """The settings of a client from its arguments; ``own`` are those of the client that it is a copy of."""
-    for name, advice in _NOT_FOR_AZURE.items():
-        if sdk.pop(name, None) is not None:
-            raise ConfigurationError([f"{name}: is not for Azure OpenAI: {advice}"])
-    if own is not None:
-        return own
-    arguments = {name: value for name, value in azure.items() if value is not None}
-    if arguments.get("api_key") == PLACEHOLDER:
-        del arguments["api_key"]
-    if not isinstance(arguments.get("base_url"), (str, type(None))):
-        arguments["base_url"] = str(arguments["base_url"])
-    inherited = own_settings(sdk.get("http_client"))
-    if inherited is not None and _is_repeated(arguments, inherited):
-        return inherited
-    signs = any(name.lower() in SIGNING_HEADERS for name in sdk.get("default_headers") or {})
-    return validated(lambda: read_settings(arguments, is_async=is_async, signs=signs))
-
-
-def _is_repeated(arguments: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether ``arguments`` say nothing that the settings of a client of ours do not say already."""
-    return all(name == "base_url" and value.rstrip("/") == _base_url(settings) for name, value in arguments.items())
-
-
-def _base_url(settings: Settings) -> str:
-    return f"{settings.target.endpoint.origin}{settings.target.base_path}"
-
-
-def _websocket_url(settings: Settings) -> str:
-    """Below which the SDK dials ``/realtime`` and ``/responses``; plain ``ws`` for a plain http endpoint."""
-    return _base_url(settings).replace("http", "ws", 1)
-
-
-def _sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) -> dict[str, Any]:
-    """The arguments for the SDK's own constructor."""
-    given = sdk.pop("http_client", None)
-    if own_settings(given) is not settings or not given.azure_shim_signs_nothing:
-        given = build_client(settings, is_async=is_async, given=given, signs_nothing=True)
-    dialled = _websocket_url(settings)
-    wanted = sdk.pop("websocket_base_url", None)
-    if wanted is not None and urlsplit(str(wanted))[:2] != urlsplit(dialled)[:2]:
-        raise ConfigurationError(
-            ["websocket_base_url: is at another host or scheme than the endpoint, which the credential belongs to"]
-        )
-    return {
-        **sdk,
-        "api_key": PLACEHOLDER,
-        "base_url": _base_url(settings),
-        "websocket_base_url": wanted or dialled,
-        "http_client": given,
-    }
-
-
-def _forget_ambient(client: Any, sdk: Mapping[str, Any]) -> None:
-    """Take off what the SDK read from the environment for OpenAI's own service: it must not reach Azure."""
-    if sdk.get("organization") is None:
-        client.organization = None
-    if sdk.get("project") is None:
-        client.project = None
-    client.admin_api_key = None
-    # OPENAI_CUSTOM_HEADERS may carry an OpenAI key.
-    set_default_headers(client, sdk.get("default_headers") or {})
-
-
-def _split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:
-    """A constructor's arguments as settings for Azure, and those left for the SDK as they were given."""
-    own = arguments.pop("_azure_settings")
-    arguments = {k: None if isinstance(v, _UNSET) and k != "timeout" else v for k, v in arguments.items()}
-    azure = {name: arguments.pop(name) for name in ARGUMENTS}
-    # Not every SDK version has every one of them; what was not given is not passed on.
-    unset = {"timeout": openai.NOT_GIVEN, "_strict_response_validation": False, "_enforce_credentials": True}
-    sdk = {k: v for k, v in arguments.items() if v is not None or k in ("timeout", "max_retries")}
-    sdk = {k: v for k, v in sdk.items() if k not in unset or v is not unset[k]}
-    return _configured(azure, sdk, own, is_async=is_async), sdk
-
-
-def _changed(
-    client: Any, changes: Mapping[str, Any], given: Any, options: dict[str, Any], *, is_async: bool
-) -> tuple[Settings, Any]:
-    """The settings and the HTTP client for a copy of ``client``; WebSockets follow a new endpoint by ``options``."""
-    settings: Settings = client.azure_shim_settings
-    for name in _NOT_FOR_AZURE:
-        if options.get(name) is not None and not isinstance(options[name], _UNSET):
-            raise ConfigurationError([f"{name}: is not for Azure OpenAI: {_NOT_FOR_AZURE[name]}"])
-    wanted = {k: v for k, v in changes.items() if v is not None and not isinstance(v, _UNSET)}
-    if wanted.get("api_key") == PLACEHOLDER:
-        del wanted["api_key"]
-    if "base_url" in wanted:
-        wanted["base_url"] = str(wanted["base_url"])
-        if wanted["base_url"].rstrip("/") == _base_url(settings):
-            del wanted["base_url"]
-    if wanted:
-        before = settings
-        settings = validated(lambda: before.with_arguments(wanted, is_async=is_async))
-        if str(client.websocket_base_url) == _websocket_url(before):
-            options.setdefault("websocket_base_url", _websocket_url(settings))
-    return settings, given if given is not None else http_client_of(client)
 
 
 def _websockets() -> Any:
@@ -167,8 +56,8 @@ class _Shim:
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> openai.APIStatusError:
-        hint = _hint(response, body, self.azure_shim_settings)
-        error: openai.APIStatusError = super()._make_status_error(err_msg + hint, body=body, response=response)  # type: ignore[misc]
+        text = err_msg + hint(response, body, self.azure_shim_settings)
+        error: openai.APIStatusError = super()._make_status_error(text, body=body, response=response)  # type: ignore[misc]
         return error
 
     def _validate_headers(self, headers: Any, custom_headers: Any) -> None:
@@ -217,49 +106,6 @@ class _Shim:
         if not isinstance(result, Refusal):
             return result
         raise openai.OpenAIError(result.message) from result.cause
-
-
-def _hint(response: Any, body: object, settings: Settings) -> str:
-    """For a deployment that Azure does not find: what was asked for, and what the client would have known."""
-    error = body.get("error", body) if isinstance(body, Mapping) else None
-    served = response.request.extensions.get(EXTENSION)
-    if response.status_code != 404 or not isinstance(served, Served) or served.deployment is None:
-        return ""
-    if not isinstance(error, Mapping) or error.get("code") != "DeploymentNotFound":
-        return ""
-    names = settings.target.deployments
-    known = f"; deployments has: {', '.join(sorted(names))}" if isinstance(names, Mapping) else ""
-    asked = f"model {served.model!r} is deployment" if served.model else "deployment"
-    return f" ({asked} {served.deployment!r} at {response.request.url.host}{known})"
-
-
-def _checked_answer(result: Any, cast_to: Any, response: Any) -> Any:
-    """``result``, unless the SDK passed on a text where the operation has a model; of a raw one, what it parses to."""
-    if isinstance(result, LegacyAPIResponse):
-        parse = result.parse
-
-        def checked_parse(**options: Any) -> Any:
-            try:
-                parsed = parse(**options)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                raise _cut_answer(response) from error
-            return parsed if options else _checked_answer(parsed, cast_to, response)
-
-        result.parse = checked_parse  # type: ignore[method-assign]
-        return result
-    if isinstance(result, str) and inspect.isclass(cast_to) and issubclass(cast_to, openai.BaseModel):
-        raise openai.APIResponseValidationError(
-            response, result, message="The answer is no JSON although its status is a success."
-        )
-    return result
-
-
-def _cut_answer(response: Any) -> openai.APIResponseValidationError:
-    return openai.APIResponseValidationError(
-        response,
-        response.content.decode("utf-8", "replace"),
-        message="The answer is no complete JSON although its status is a success.",
-    )
 
 
 class OpenAI(_Shim, openai.OpenAI):
@@ -323,10 +169,10 @@ class OpenAI(_Shim, openai.OpenAI):
         _azure_settings: Settings | None = None,
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self.azure_shim_settings, sdk = _split(arguments, is_async=False)
+        self.azure_shim_settings, sdk = split(arguments, is_async=False)
         self._kept_urls = {}
-        super().__init__(**_sdk_arguments(self.azure_shim_settings, sdk, is_async=False))
-        _forget_ambient(self, sdk)
+        super().__init__(**sdk_arguments(self.azure_shim_settings, sdk, is_async=False))
+        forget_ambient(self, sdk)
 
     def copy(
         self,
@@ -353,7 +199,7 @@ class OpenAI(_Shim, openai.OpenAI):
         It shares this one's connections. A new endpoint, credential or deployment replaces the one there was.
         """
         changes = {k: v for k, v in locals().items() if k in ARGUMENTS}
-        settings, given = _changed(self, changes, http_client, options, is_async=False)
+        settings, given = changed(self, changes, http_client, options, is_async=False)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         return super().copy(http_client=given, _extra_kwargs=extra, **options)
 
@@ -386,8 +232,8 @@ class OpenAI(_Shim, openai.OpenAI):
         try:
             result = super()._process_response(cast_to=cast_to, response=response, **options)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _cut_answer(response) from error
-        return _checked_answer(result, cast_to, response)
+            raise cut_answer(response) from error
+        return checked_answer(result, cast_to, response)
 
 
 class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
@@ -430,10 +276,10 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         _azure_settings: Settings | None = None,
     ) -> None:
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self.azure_shim_settings, sdk = _split(arguments, is_async=True)
+        self.azure_shim_settings, sdk = split(arguments, is_async=True)
         self._kept_urls = {}
-        super().__init__(**_sdk_arguments(self.azure_shim_settings, sdk, is_async=True))
-        _forget_ambient(self, sdk)
+        super().__init__(**sdk_arguments(self.azure_shim_settings, sdk, is_async=True))
+        forget_ambient(self, sdk)
 
     def copy(
         self,
@@ -460,7 +306,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         It shares this one's connections. A new endpoint, credential or deployment replaces the one there was.
         """
         changes = {k: v for k, v in locals().items() if k in ARGUMENTS}
-        settings, given = _changed(self, changes, http_client, options, is_async=True)
+        settings, given = changed(self, changes, http_client, options, is_async=True)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         return super().copy(http_client=given, _extra_kwargs=extra, **options)
 
@@ -504,5 +350,5 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         try:
             result = await super()._process_response(cast_to=cast_to, response=response, **options)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _cut_answer(response) from error
-        return _checked_answer(result, cast_to, response)
+            raise cut_answer(response) from error
+        return checked_answer(result, cast_to, response)

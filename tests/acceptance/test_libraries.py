@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import socket
 import ssl
 from typing import Any
@@ -158,17 +159,17 @@ def test_what_is_no_client_is_a_type_error(colour: Colour, value: object) -> Non
 
 
 def test_a_client_of_the_other_library_is_a_type_error_that_names_both(colour: Colour) -> None:
-    httpx2 = pytest.importorskip("httpx2")
+    httpx2 = importlib.import_module("httpx2")
     if MAJOR == 1:
         with pytest.raises(TypeError, match=r"httpx2.*openai 1.*httpx"):
             colour.client(**SETTINGS, http_client=colour.library_client(httpx2))
-    httpx = pytest.importorskip("httpx")
+    httpx = importlib.import_module("httpx")
     with pytest.raises(TypeError, match=r"of httpx .*httpx2\."):
         colour.http_client(**SETTINGS, http_client=colour.library_client(httpx), library="httpx2")
 
 
 def test_a_transport_of_the_other_library_is_a_type_error_that_names_both(colour: Colour) -> None:
-    httpx2 = pytest.importorskip("httpx2")
+    httpx2 = importlib.import_module("httpx2")
     foreign = httpx2.AsyncHTTPTransport() if colour.is_async else httpx2.HTTPTransport()
     kind = on_httpx.AsyncAzureTransport if colour.is_async else on_httpx.AzureTransport
     with pytest.raises(TypeError, match=r"httpx2\..*expected httpx\."):
@@ -354,7 +355,7 @@ def test_a_shim_inside_a_given_client_is_refused(colour: Colour, library: Any) -
 
 
 def test_the_aiohttp_engine_sends_no_body_where_there_is_none(server: ScriptedServer) -> None:
-    pytest.importorskip("aiohttp")
+    importlib.import_module("aiohttp")
     colour = Colour("async")
 
     async def scenario() -> None:

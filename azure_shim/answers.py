@@ -1,0 +1,60 @@
+"""What the SDK makes of answers that its own error classes have no words for."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import openai
+
+from azure_shim.config.settings import Settings
+from azure_shim.sdk import LegacyAPIResponse
+from azure_shim.transport.exchange import EXTENSION
+from azure_shim.values import Served
+
+__all__ = ["checked_answer", "cut_answer", "hint"]
+
+
+def hint(response: Any, body: object, settings: Settings) -> str:
+    """For a deployment that Azure does not find: what was asked for, and what the client would have known."""
+    error = body.get("error", body) if isinstance(body, Mapping) else None
+    served = response.request.extensions.get(EXTENSION)
+    if response.status_code != 404 or not isinstance(served, Served) or served.deployment is None:
+        return ""
+    if not isinstance(error, Mapping) or error.get("code") != "DeploymentNotFound":
+        return ""
+    names = settings.target.deployments
+    known = f"; deployments has: {', '.join(sorted(names))}" if isinstance(names, Mapping) else ""
+    asked = f"model {served.model!r} is deployment" if served.model else "deployment"
+    return f" ({asked} {served.deployment!r} at {response.request.url.host}{known})"
+
+
+def checked_answer(result: Any, cast_to: Any, response: Any) -> Any:
+    """``result``, unless the SDK passed on a text where the operation has a model; of a raw one, what it parses to."""
+    if isinstance(result, LegacyAPIResponse):
+        parse = result.parse
+
+        def checked_parse(**options: Any) -> Any:
+            try:
+                parsed = parse(**options)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise cut_answer(response) from error
+            return parsed if options else checked_answer(parsed, cast_to, response)
+
+        result.parse = checked_parse  # type: ignore[method-assign]
+        return result
+    if isinstance(result, str) and inspect.isclass(cast_to) and issubclass(cast_to, openai.BaseModel):
+        raise openai.APIResponseValidationError(
+            response, result, message="The answer is no JSON although its status is a success."
+        )
+    return result
+
+
+def cut_answer(response: Any) -> openai.APIResponseValidationError:
+    return openai.APIResponseValidationError(
+        response,
+        response.content.decode("utf-8", "replace"),
+        message="The answer is no complete JSON although its status is a success.",
+    )

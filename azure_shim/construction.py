@@ -1,0 +1,126 @@
+"""From a constructor's or a copy's arguments to settings for Azure and arguments for the SDK's own constructor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
+from azure_shim.sdk import http_client_of, set_default_headers
+
+__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "sdk_arguments", "split"]
+
+PLACEHOLDER = "azure-shim-placeholder-not-a-key"
+"""What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
+
+# Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
+_NOT_FOR_AZURE = {
+    "provider": "an Azure client is its own provider; use openai.OpenAI for another one",
+    "data_residency": "where data stays is the Azure resource's; name that one in azure_endpoint",
+    "workload_identity": "it signs for OpenAI; use azure_ad_token_provider or credential",
+    "admin_api_key": "Azure OpenAI has no administration keys; Azure Resource Manager administers",
+}
+_UNSET = (openai.NotGiven, openai.Omit)
+
+
+def _configured(azure: Mapping[str, Any], sdk: dict[str, Any], own: Settings | None, *, is_async: bool) -> Settings:
+    """The settings of a client from its arguments; ``own`` are those of the client that it is a copy of."""
+    for name, advice in _NOT_FOR_AZURE.items():
+        if sdk.pop(name, None) is not None:
+            raise ConfigurationError([f"{name}: is not for Azure OpenAI: {advice}"])
+    if own is not None:
+        return own
+    arguments = {name: value for name, value in azure.items() if value is not None}
+    if arguments.get("api_key") == PLACEHOLDER:
+        del arguments["api_key"]
+    if not isinstance(arguments.get("base_url"), (str, type(None))):
+        arguments["base_url"] = str(arguments["base_url"])
+    inherited = own_settings(sdk.get("http_client"))
+    if inherited is not None and _is_repeated(arguments, inherited):
+        return inherited
+    signs = any(name.lower() in SIGNING_HEADERS for name in sdk.get("default_headers") or {})
+    return validated(lambda: read_settings(arguments, is_async=is_async, signs=signs))
+
+
+def _is_repeated(arguments: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether ``arguments`` say nothing that the settings of a client of ours do not say already."""
+    return all(name == "base_url" and value.rstrip("/") == _base_url(settings) for name, value in arguments.items())
+
+
+def _base_url(settings: Settings) -> str:
+    return f"{settings.target.endpoint.origin}{settings.target.base_path}"
+
+
+def _websocket_url(settings: Settings) -> str:
+    """Below which the SDK dials ``/realtime`` and ``/responses``; plain ``ws`` for a plain http endpoint."""
+    return _base_url(settings).replace("http", "ws", 1)
+
+
+def sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) -> dict[str, Any]:
+    """The arguments for the SDK's own constructor."""
+    given = sdk.pop("http_client", None)
+    if own_settings(given) is not settings or not given.azure_shim_signs_nothing:
+        given = build_client(settings, is_async=is_async, given=given, signs_nothing=True)
+    dialled = _websocket_url(settings)
+    wanted = sdk.pop("websocket_base_url", None)
+    if wanted is not None and urlsplit(str(wanted))[:2] != urlsplit(dialled)[:2]:
+        raise ConfigurationError(
+            ["websocket_base_url: is at another host or scheme than the endpoint, which the credential belongs to"]
+        )
+    return {
+        **sdk,
+        "api_key": PLACEHOLDER,
+        "base_url": _base_url(settings),
+        "websocket_base_url": wanted or dialled,
+        "http_client": given,
+    }
+
+
+def forget_ambient(client: Any, sdk: Mapping[str, Any]) -> None:
+    """Take off what the SDK read from the environment for OpenAI's own service: it must not reach Azure."""
+    if sdk.get("organization") is None:
+        client.organization = None
+    if sdk.get("project") is None:
+        client.project = None
+    client.admin_api_key = None
+    # OPENAI_CUSTOM_HEADERS may carry an OpenAI key.
+    set_default_headers(client, sdk.get("default_headers") or {})
+
+
+def split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:
+    """A constructor's arguments as settings for Azure, and those left for the SDK as they were given."""
+    own = arguments.pop("_azure_settings")
+    arguments = {k: None if isinstance(v, _UNSET) and k != "timeout" else v for k, v in arguments.items()}
+    azure = {name: arguments.pop(name) for name in ARGUMENTS}
+    # Not every SDK version has every one of them; what was not given is not passed on.
+    unset = {"timeout": openai.NOT_GIVEN, "_strict_response_validation": False, "_enforce_credentials": True}
+    sdk = {k: v for k, v in arguments.items() if v is not None or k in ("timeout", "max_retries")}
+    sdk = {k: v for k, v in sdk.items() if k not in unset or v is not unset[k]}
+    return _configured(azure, sdk, own, is_async=is_async), sdk
+
+
+def changed(
+    client: Any, changes: Mapping[str, Any], given: Any, options: dict[str, Any], *, is_async: bool
+) -> tuple[Settings, Any]:
+    """The settings and the HTTP client for a copy of ``client``; WebSockets follow a new endpoint by ``options``."""
+    settings: Settings = client.azure_shim_settings
+    for name in _NOT_FOR_AZURE:
+        if options.get(name) is not None and not isinstance(options[name], _UNSET):
+            raise ConfigurationError([f"{name}: is not for Azure OpenAI: {_NOT_FOR_AZURE[name]}"])
+    wanted = {k: v for k, v in changes.items() if v is not None and not isinstance(v, _UNSET)}
+    if wanted.get("api_key") == PLACEHOLDER:
+        del wanted["api_key"]
+    if "base_url" in wanted:
+        wanted["base_url"] = str(wanted["base_url"])
+        if wanted["base_url"].rstrip("/") == _base_url(settings):
+            del wanted["base_url"]
+    if wanted:
+        before = settings
+        settings = validated(lambda: before.with_arguments(wanted, is_async=is_async))
+        if str(client.websocket_base_url) == _websocket_url(before):
+            options.setdefault("websocket_base_url", _websocket_url(settings))
+    return settings, given if given is not None else http_client_of(client)
