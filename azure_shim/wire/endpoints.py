@@ -93,6 +93,8 @@ def parse(text: str, *, verbatim: bool = False) -> ParsedEndpoint:
     try:
         parts = urlsplit(text)
         port = parts.port
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(parts.hostname or "")  # which urlsplit itself asks for from Python 3.11 on
     except ValueError:
         raise EndpointError("is no URL; expected one such as 'https://my-resource.openai.azure.com'") from None
     origin = _origin(parts.scheme.lower(), parts.hostname, port, "@" in parts.netloc)
