@@ -13,11 +13,10 @@ import openai
 from typing_extensions import Self
 
 from azure_shim.answers import checked_answer, cut_answer, hint
-from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings
 from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, sdk_arguments, split
 from azure_shim.sdk import MAJOR
-from azure_shim.transport.drive import ask, ask_async
+from azure_shim.transport.drive import sign, sign_async
 from azure_shim.transport.exchange import EXPLICIT
 from azure_shim.values import Deployments, Header, Refusal
 
@@ -210,16 +209,8 @@ class OpenAI(_Shim, openai.OpenAI):
         """What signs a WebSocket; HTTP requests are signed by the transport."""
         if _building_http.get():
             return {}
-        name, value = self._credential()
+        name, value = self._signed_for_websocket(sign(self.azure_shim_settings.target.credential))
         return {name.decode(): value.decode()}
-
-    def _credential(self) -> Header:
-        machine = attach(self.azure_shim_settings.target.credential)
-        try:
-            machine.send(ask(next(machine).provider))
-        except StopIteration as stop:
-            return self._signed_for_websocket(stop.value)
-        raise AssertionError("one question is all that it asks")
 
     def _prepare_options(self, options: Any) -> Any:
         return options
@@ -321,21 +312,13 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         if dialled is not None and dialled[0]() is self:
             _dialled.set(None)  # for one dialling alone: the next one wants a fresh token
             return {dialled[1][0].decode(): dialled[1][1].decode()}
-        machine = attach(self.azure_shim_settings.target.credential)
-        try:
-            machine.send(ask(next(machine).provider))
-        except StopIteration as stop:
-            name, value = self._signed_for_websocket(stop.value)
-            return {name.decode(): value.decode()}
-        raise AssertionError("one question is all that it asks")
+        name, value = self._signed_for_websocket(sign(self.azure_shim_settings.target.credential))
+        return {name.decode(): value.decode()}
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""
-        machine = attach(self.azure_shim_settings.target.credential)
-        try:
-            machine.send(await ask_async(next(machine).provider))
-        except StopIteration as stop:
-            _dialled.set((weakref.ref(self), self._signed_for_websocket(stop.value)))
+        signed = await sign_async(self.azure_shim_settings.target.credential)
+        _dialled.set((weakref.ref(self), self._signed_for_websocket(signed)))
         return PLACEHOLDER
 
     async def _prepare_options(self, options: Any) -> Any:

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
-from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.errors import ConfigurationError, CredentialError
-from azure_shim.transport.drive import AsyncDriver, SyncDriver, ask, ask_async
+from azure_shim.transport.drive import AsyncDriver, SyncDriver, sign, sign_async
 from azure_shim.transport.exchange import Engine, Exchange
 from azure_shim.transport.library import Library
 from azure_shim.transport.pool import lease, release_when_dropped
@@ -124,19 +123,11 @@ class AuthCore:
 
     def _sign(self, request: Any) -> None:
         if self._engine.is_own(request.url):
-            machine = attach(self._engine.target.credential)
-            try:
-                machine.send(ask(next(machine).provider))
-            except StopIteration as stop:
-                self._stamp(request, stop.value)
+            self._stamp(request, sign(self._engine.target.credential))
 
     async def _sign_async(self, request: Any) -> None:
         if self._engine.is_own(request.url):
-            machine = attach(self._engine.target.credential)
-            try:
-                machine.send(await ask_async(next(machine).provider))
-            except StopIteration as stop:
-                self._stamp(request, stop.value)
+            self._stamp(request, await sign_async(self._engine.target.credential))
 
     def _stamp(self, request: Any, header: Header | Refusal) -> None:
         if isinstance(header, Refusal):

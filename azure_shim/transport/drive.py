@@ -9,11 +9,12 @@ from typing import Any
 import anyio.to_thread
 from typing_extensions import assert_never
 
+from azure_shim.auth.flow import attach
 from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
-from azure_shim.values import Answered, Ask, Asked, Effect, Failed, Peek, Provider, Send
+from azure_shim.values import Answered, Ask, Asked, Credential, Effect, Failed, Header, Peek, Provider, Refusal, Send
 
-__all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async"]
+__all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "sign", "sign_async"]
 
 
 class SyncDriver:
@@ -98,6 +99,28 @@ class AsyncDriver:
                     break
             return None
         assert_never(effect)
+
+
+def sign(credential: Credential) -> Header | Refusal:
+    """The header that signs one request, for who sends it without a transport."""
+    machine = attach(credential)
+    try:
+        machine.send(ask(next(machine).provider))
+    except StopIteration as stop:
+        signed: Header | Refusal = stop.value
+        return signed
+    raise AssertionError("one question is all that it asks")
+
+
+async def sign_async(credential: Credential) -> Header | Refusal:
+    """As `sign`, without blocking the event loop."""
+    machine = attach(credential)
+    try:
+        machine.send(await ask_async(next(machine).provider))
+    except StopIteration as stop:
+        signed: Header | Refusal = stop.value
+        return signed
+    raise AssertionError("one question is all that it asks")
 
 
 def ask(provider: Provider) -> Asked:

@@ -41,8 +41,7 @@ class Engine:
         self.library, self.target, self.select, self.signs_nothing = library, target, select, signs_nothing
         self.addresses = Addresses(target)
         origin = target.endpoint.origin
-        self._origin = (origin.scheme, origin.host, origin.port)
-        self._url_origin = (origin.scheme.encode(), origin.host.encode())
+        self._origin = (origin.scheme.encode(), origin.host.encode(), origin.port)
         bases = {target.endpoint.v1, target.endpoint.classic} - {None}
         self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
         self._credentials = frozenset((b"authorization", b"api-key", target.credential.header.lower().encode()))
@@ -66,7 +65,7 @@ class Engine:
     def is_own(self, url: Any) -> bool:
         """Whether ``url`` is at the target's origin."""
         scheme = url.raw_scheme
-        return (scheme, url.raw_host) == self._url_origin and (url.port or _PORTS.get(scheme)) == self._origin[2]
+        return (scheme, url.raw_host, url.port or _PORTS.get(scheme)) == self._origin
 
     def line(self, method: str, url: Any, *, own: bool) -> RequestLine:
         key = (method, url.raw_path, own)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import os
 import sys
 import threading
@@ -60,9 +59,12 @@ def release_when_dropped(closers: list[Callable[[], Any]], release: Callable[[],
 
 
 def _release_dropped() -> None:
-    with contextlib.suppress(IndexError):
-        while True:
-            _dropped.popleft()()
+    while _dropped:
+        try:
+            release = _dropped.popleft()
+        except IndexError:  # another thread was faster
+            return
+        release()
 
 
 class _Connections:
