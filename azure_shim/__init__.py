@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from azure_shim.auth.tokens import reset_tokens as reset_tokens
     from azure_shim.client import AsyncOpenAI as AsyncOpenAI
     from azure_shim.client import OpenAI as OpenAI
+    from azure_shim.errors import AsyncCredentialError as AsyncCredentialError
     from azure_shim.errors import AzureShimError as AzureShimError
     from azure_shim.errors import ConfigurationError as ConfigurationError
     from azure_shim.errors import CredentialError as CredentialError
@@ -22,6 +24,7 @@ __version__ = "0.1.0"
 
 # Loaded when they are first used: importing this package imports neither openai nor an HTTP library.
 _HOMES = {
+    "AsyncCredentialError": "azure_shim.errors",
     "AsyncOpenAI": "azure_shim.client",
     "AzureShimError": "azure_shim.errors",
     "ConfigurationError": "azure_shim.errors",
@@ -30,12 +33,14 @@ _HOMES = {
     "Served": "azure_shim.values",
     "async_http_client": "azure_shim.http",
     "http_client": "azure_shim.http",
+    "reset_tokens": "azure_shim.auth.tokens",
 }
 # Of the library that the installed openai is built on; those for the other are in azure_shim.transport.on_*.
 _OF_THE_LIBRARY = ("AsyncAzureTransport", "AzureAuth", "AzureTransport")
 
 __all__ = [
     "AsyncAzureTransport",
+    "AsyncCredentialError",
     "AsyncOpenAI",
     "AzureAuth",
     "AzureShimError",
@@ -47,6 +52,7 @@ __all__ = [
     "__version__",
     "async_http_client",
     "http_client",
+    "reset_tokens",
 ]
 
 

@@ -12,12 +12,26 @@ import openai
 from azure_shim.config.settings import Settings
 from azure_shim.sdk import LegacyAPIResponse
 from azure_shim.transport.exchange import EXTENSION
-from azure_shim.values import Served
+from azure_shim.values import Refusal, Served
 
-__all__ = ["checked_answer", "cut_answer", "hint"]
+__all__ = ["checked_answer", "cut_answer", "refused", "worded"]
 
 
-def hint(response: Any, body: object, settings: Settings) -> str:
+def refused(response: Any) -> Refusal | None:
+    """Why this package made this answer itself; None if Azure did."""
+    refusal = response.extensions.get(EXTENSION)
+    return refusal if isinstance(refusal, Refusal) else None
+
+
+def worded(text: str, response: Any, body: object, settings: Settings) -> str:
+    """The message of a status error: the SDK's ``text``, our own reason as it is, or the SDK's with a hint."""
+    refusal = refused(response)
+    if refusal is not None and "\n" in refusal.message:
+        return f"Error code: {refusal.status} - {refusal.message}"  # the SDK shows a dict, and its lines as one
+    return text + _hint(response, body, settings)
+
+
+def _hint(response: Any, body: object, settings: Settings) -> str:
     """For a deployment that Azure does not find: what was asked for, and what the client would have known."""
     error = body.get("error", body) if isinstance(body, Mapping) else None
     served = response.request.extensions.get(EXTENSION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import json
+import os
 import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import Self
 
-from azure_shim.answers import checked_answer, cut_answer, hint
+from azure_shim.answers import checked_answer, cut_answer, refused, worded
+from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings
 from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, sdk_arguments, split
 from azure_shim.sdk import MAJOR
-from azure_shim.transport.drive import sign, sign_async
+from azure_shim.transport.drive import settle, settle_async
 from azure_shim.transport.exchange import EXPLICIT
-from azure_shim.values import Deployments, Header, Refusal
+from azure_shim.values import Deployments, Header, Late, Refusal
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
@@ -55,7 +57,7 @@ class _Shim:
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> openai.APIStatusError:
-        text = err_msg + hint(response, body, self.azure_shim_settings)
+        text = worded(err_msg, response, body, self.azure_shim_settings)
         error: openai.APIStatusError = super()._make_status_error(text, body=body, response=response)  # type: ignore[misc]
         return error
 
@@ -101,10 +103,12 @@ class _Shim:
             finally:
                 _building_http.reset(building)
 
-    def _signed_for_websocket(self, result: Header | Refusal) -> Header:
-        if not isinstance(result, Refusal):
-            return result
-        raise openai.OpenAIError(result.message) from result.cause
+    def _signed_for_websocket(self, result: Header | Refusal | Late) -> Header:
+        if isinstance(result, Late):
+            raise openai.OpenAIError(result.message)
+        if isinstance(result, Refusal):
+            raise openai.OpenAIError(result.message) from result.cause
+        return result
 
 
 class OpenAI(_Shim, openai.OpenAI):
@@ -120,6 +124,20 @@ class OpenAI(_Shim, openai.OpenAI):
         api_key: a key, or a function that returns one; else ``AZURE_OPENAI_API_KEY``.
         azure_ad_token: a Microsoft Entra token; else ``AZURE_OPENAI_AD_TOKEN``, which wins over the key's variable.
         azure_ad_token_provider: a function that returns a token; called once per attempt.
+        credential: a credential of azure.identity (or like it), whose tokens are kept, shared and refreshed ahead of
+            their end. It is not closed. ``azure_entra_tenant_id`` may name the tenant to ask.
+        azure_auth_mode: a credential of azure.identity that the client makes when it needs it, and closes:
+            ``"entra"``, a service principal (``azure_entra_tenant_id``, ``azure_entra_client_id`` and
+            ``azure_entra_client_secret``, or ``azure_entra_certificate_path`` with
+            ``azure_entra_certificate_password``; else ``AZURE_TENANT_ID``, ``AZURE_CLIENT_ID``, ...); ``"managed"``, a
+            managed identity (one of ``azure_managed_client_id``, ``azure_managed_object_id``,
+            ``azure_managed_resource_id``, or the machine's own); ``"workload"``, the pod's workload identity
+            (``azure_workload_client_id``, else ``AZURE_CLIENT_ID``); ``"default"``, ``DefaultAzureCredential``;
+            ``"cli"``, ``az login``. Without any credential, key or token, a machine that has an identity uses
+            ``"default"``.
+        azure_entra_scope: what tokens are asked for, if not what the endpoint's cloud and surface take.
+        azure_cloud: ``"public"``, ``"usgov"`` or ``"china"``, for ``resource_name`` and for endpoints whose host does
+            not tell; endpoint, authority and scope follow it.
         api_key_header: the header for the key, if a gateway has its own (``"Ocp-Apim-Subscription-Key"``).
         deployments: from the model's name that callers use to the deployment's, a mapping or a function; a name that it
             does not have is used as it is, or is an error with ``unmapped_models="error"``.
@@ -149,6 +167,18 @@ class OpenAI(_Shim, openai.OpenAI):
         unmapped_models: str | None = None,
         api_key_header: str | None = None,
         credential: Any = None,
+        azure_auth_mode: str | None = None,
+        azure_entra_tenant_id: str | None = None,
+        azure_entra_client_id: str | None = None,
+        azure_entra_client_secret: str | None = None,
+        azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+        azure_entra_certificate_password: str | None = None,
+        azure_entra_scope: str | None = None,
+        azure_managed_client_id: str | None = None,
+        azure_managed_object_id: str | None = None,
+        azure_managed_resource_id: str | None = None,
+        azure_workload_client_id: str | None = None,
+        azure_cloud: str | None = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -188,6 +218,18 @@ class OpenAI(_Shim, openai.OpenAI):
         unmapped_models: str | None = None,
         api_key_header: str | None = None,
         credential: Any = None,
+        azure_auth_mode: str | None = None,
+        azure_entra_tenant_id: str | None = None,
+        azure_entra_client_id: str | None = None,
+        azure_entra_client_secret: str | None = None,
+        azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+        azure_entra_certificate_password: str | None = None,
+        azure_entra_scope: str | None = None,
+        azure_managed_client_id: str | None = None,
+        azure_managed_object_id: str | None = None,
+        azure_managed_resource_id: str | None = None,
+        azure_workload_client_id: str | None = None,
+        azure_cloud: str | None = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -209,8 +251,23 @@ class OpenAI(_Shim, openai.OpenAI):
         """What signs a WebSocket; HTTP requests are signed by the transport."""
         if _building_http.get():
             return {}
-        name, value = self._signed_for_websocket(sign(self.azure_shim_settings.target.credential))
+        name, value = self._signed_for_websocket(settle(attach(self.azure_shim_settings.target.credential)))
         return {name.decode(): value.decode()}
+
+    def warm_up(self) -> None:
+        """Fetch the token and open a connection to the target, so that the first call waits for neither.
+
+        Sends ``GET /models`` once. What Azure answers to it does not matter.
+
+        Raises:
+            openai.AuthenticationError: there is no token; the message says why.
+            openai.APIConnectionError: no connection, or no token in time (``APITimeoutError``).
+        """
+        try:
+            self.with_options(max_retries=0).models.with_raw_response.list()
+        except openai.APIStatusError as error:
+            if refused(error.response) is not None:
+                raise
 
     def _prepare_options(self, options: Any) -> Any:
         return options
@@ -248,6 +305,18 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         unmapped_models: str | None = None,
         api_key_header: str | None = None,
         credential: Any = None,
+        azure_auth_mode: str | None = None,
+        azure_entra_tenant_id: str | None = None,
+        azure_entra_client_id: str | None = None,
+        azure_entra_client_secret: str | None = None,
+        azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+        azure_entra_certificate_password: str | None = None,
+        azure_entra_scope: str | None = None,
+        azure_managed_client_id: str | None = None,
+        azure_managed_object_id: str | None = None,
+        azure_managed_resource_id: str | None = None,
+        azure_workload_client_id: str | None = None,
+        azure_cloud: str | None = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -287,6 +356,18 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         unmapped_models: str | None = None,
         api_key_header: str | None = None,
         credential: Any = None,
+        azure_auth_mode: str | None = None,
+        azure_entra_tenant_id: str | None = None,
+        azure_entra_client_id: str | None = None,
+        azure_entra_client_secret: str | None = None,
+        azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+        azure_entra_certificate_password: str | None = None,
+        azure_entra_scope: str | None = None,
+        azure_managed_client_id: str | None = None,
+        azure_managed_object_id: str | None = None,
+        azure_managed_resource_id: str | None = None,
+        azure_workload_client_id: str | None = None,
+        azure_cloud: str | None = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -312,12 +393,20 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         if dialled is not None and dialled[0]() is self:
             _dialled.set(None)  # for one dialling alone: the next one wants a fresh token
             return {dialled[1][0].decode(): dialled[1][1].decode()}
-        name, value = self._signed_for_websocket(sign(self.azure_shim_settings.target.credential))
+        name, value = self._signed_for_websocket(settle(attach(self.azure_shim_settings.target.credential)))
         return {name.decode(): value.decode()}
+
+    async def warm_up(self) -> None:
+        """As `OpenAI.warm_up`; the connection is for the running event loop."""
+        try:
+            await self.with_options(max_retries=0).models.with_raw_response.list()
+        except openai.APIStatusError as error:
+            if refused(error.response) is not None:
+                raise
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""
-        signed = await sign_async(self.azure_shim_settings.target.credential)
+        signed = await settle_async(attach(self.azure_shim_settings.target.credential))
         _dialled.set((weakref.ref(self), self._signed_for_websocket(signed)))
         return PLACEHOLDER
 

@@ -3,7 +3,8 @@
     Exception
     └── AzureShimError
         ├── ConfigurationError (also a ValueError)     an argument, a variable or a combination of them is wrong
-        │   └── raised by the clients as one that is also an openai.OpenAIError
+        │   ├── AsyncCredentialError (also a TypeError)   something async was passed to a client that blocks
+        │   └── both are raised by the clients as ones that are also an openai.OpenAIError
         └── CredentialError                            AzureAuth has nothing to sign a request with
 
 Trouble of one request that goes through our transport is never one of these. It reaches the caller as openai's own
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["AzureShimError", "ConfigurationError", "CredentialError"]
+__all__ = ["AsyncCredentialError", "AzureShimError", "ConfigurationError", "CredentialError"]
 
 
 class AzureShimError(Exception):
@@ -35,6 +36,10 @@ class ConfigurationError(AzureShimError, ValueError):
 
     def __reduce__(self) -> tuple[type[ConfigurationError], tuple[tuple[str, ...]]]:
         return type(self), (self.problems,)
+
+
+class AsyncCredentialError(ConfigurationError, TypeError):
+    """A credential or a provider that has to be awaited was passed to a client that blocks."""
 
 
 class CredentialError(AzureShimError):

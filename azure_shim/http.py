@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import weakref
 from collections.abc import Callable, Mapping
@@ -39,10 +40,16 @@ class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):
     """A `ConfigurationError` that code which handles the SDK's errors catches too."""
 
 
+class AsyncCredentialError(errors.AsyncCredentialError, ConfigurationError):
+    """An `errors.AsyncCredentialError` that is an ``openai.OpenAIError`` as well."""
+
+
 def validated(read: Callable[[], Settings]) -> Settings:
     """``read()``, with its `ConfigurationError` as one that is also an ``openai.OpenAIError``."""
     try:
         return read()
+    except errors.AsyncCredentialError as error:
+        raise AsyncCredentialError(error.problems) from None
     except errors.ConfigurationError as error:
         raise ConfigurationError(error.problems) from None
 
@@ -57,6 +64,18 @@ def http_client(  # noqa: D417  Azure's arguments are described together
     azure_ad_token: str | None = None,
     azure_ad_token_provider: Callable[[], str] | None = None,
     credential: Any = None,
+    azure_auth_mode: str | None = None,
+    azure_entra_tenant_id: str | None = None,
+    azure_entra_client_id: str | None = None,
+    azure_entra_client_secret: str | None = None,
+    azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+    azure_entra_certificate_password: str | None = None,
+    azure_entra_scope: str | None = None,
+    azure_managed_client_id: str | None = None,
+    azure_managed_object_id: str | None = None,
+    azure_managed_resource_id: str | None = None,
+    azure_workload_client_id: str | None = None,
+    azure_cloud: str | None = None,
     api_key_header: str | None = None,
     azure_deployment: str | None = None,
     deployment_id: str | None = None,
@@ -76,8 +95,8 @@ def http_client(  # noqa: D417  Azure's arguments are described together
 
     Args:
         azure_endpoint, base_url, resource_name, api_version, api_key, azure_ad_token, azure_ad_token_provider,
-        credential, api_key_header, azure_deployment, deployment_id, deployments, unmapped_models: as for
-            `azure_shim.OpenAI`.
+        credential, azure_auth_mode, azure_entra_..., azure_managed_..., azure_workload_..., azure_cloud,
+        api_key_header, azure_deployment, deployment_id, deployments, unmapped_models: as for `azure_shim.OpenAI`.
         default_headers: headers for every request to the target.
         http_client: a client of either library whose connections, proxies, hooks and timeout are to be used. It is
             neither changed nor closed.
@@ -106,6 +125,18 @@ def async_http_client(
     azure_ad_token: str | None = None,
     azure_ad_token_provider: Provider | None = None,
     credential: Any = None,
+    azure_auth_mode: str | None = None,
+    azure_entra_tenant_id: str | None = None,
+    azure_entra_client_id: str | None = None,
+    azure_entra_client_secret: str | None = None,
+    azure_entra_certificate_path: str | os.PathLike[str] | None = None,
+    azure_entra_certificate_password: str | None = None,
+    azure_entra_scope: str | None = None,
+    azure_managed_client_id: str | None = None,
+    azure_managed_object_id: str | None = None,
+    azure_managed_resource_id: str | None = None,
+    azure_workload_client_id: str | None = None,
+    azure_cloud: str | None = None,
     api_key_header: str | None = None,
     azure_deployment: str | None = None,
     deployment_id: str | None = None,

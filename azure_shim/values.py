@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, NoReturn, Union
 
 __all__ = [
     "DEFAULT_PORTS",
@@ -19,10 +19,13 @@ __all__ = [
     "Body",
     "Credential",
     "Deployments",
+    "Discard",
     "Effect",
     "Endpoint",
     "Failed",
+    "Fetch",
     "Header",
+    "Late",
     "Origin",
     "Peek",
     "Provider",
@@ -30,6 +33,7 @@ __all__ = [
     "Send",
     "Served",
     "Target",
+    "TokenEvent",
 ]
 
 Header = tuple[bytes, bytes]
@@ -77,10 +81,11 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What signs the requests to one target: a key or a token, given once or by a provider.
+    """What signs the requests to one target: a key or a token, given once, by a provider, or by a credential.
 
     ``header`` is the name of the header for a key; a token always goes out as ``Authorization: Bearer``. Exactly one of
-    ``value`` and ``provider`` is set, but for a target that is signed by the caller's own headers, which has neither.
+    ``value``, ``provider`` and ``tokens`` (an `azure_shim.auth.tokens.TokenSlot`) is set, but for a target that is
+    signed by the caller's own headers, which has none. It can be copied, which shares it, and not be pickled.
     """
 
     source: str
@@ -88,11 +93,21 @@ class Credential:
     is_token: bool = False
     value: str | None = field(default=None, repr=False)
     provider: Provider | None = field(default=None, repr=False)
+    tokens: Any = field(default=None, repr=False)
 
     @property
     def is_absent(self) -> bool:
         """Whether the caller's own headers have to sign."""
-        return self.value is None and self.provider is None
+        return self.value is None and self.provider is None and self.tokens is None
+
+    def __copy__(self) -> Credential:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Credential:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a credential cannot be pickled, for the secret would be in the pickle; build the client anew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +168,12 @@ class Refusal(NamedTuple):
         return f"Refusal({self.status}, {self.code!r}, {self.message!r})"
 
 
+class Late(NamedTuple):
+    """The request is not sent, since no credential came in time; the caller gets a timeout with this message."""
+
+    message: str
+
+
 class Body(NamedTuple):
     """What to send instead of the caller's body.
 
@@ -177,6 +198,22 @@ class Ask(NamedTuple):
         return "Ask()"
 
 
+class Fetch(NamedTuple):
+    """Effect: ask the credential of ``tokens`` for a token, unless somebody does already.
+
+    Answered by `Asked` with the `Token`, or with why there is none; at once and by None if ``waits`` is false.
+    """
+
+    tokens: Any
+    waits: bool = True
+
+
+class Discard(NamedTuple):
+    """Effect: close an answer that nobody is going to read. Answered by None."""
+
+    response: Any
+
+
 class Peek(NamedTuple):
     """Effect: feed the start of the request's body to ``feed`` until it returns True. Answered by None."""
 
@@ -195,13 +232,14 @@ class Send(NamedTuple):
     """Effect: send the request to ``address``. Answered by `Answered` or `Failed`.
 
     ``headers`` are None to send the caller's, which then have no credential, or what is left of them without any.
-    ``credential`` goes on top. ``body`` is None to send the caller's own.
+    ``credential`` goes on top. ``body`` is None to send the caller's own. ``again`` says that the same was sent before.
     """
 
     address: Address
     headers: list[Header] | None
     credential: Sequence[Header]
     body: Body | None
+    again: bool = False
 
     def __repr__(self) -> str:
         return f"Send({self.address!r})"
@@ -211,18 +249,24 @@ class Asked(NamedTuple):
     """What a provider returned or raised."""
 
     value: object = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def __repr__(self) -> str:
         return "Asked()"
 
 
 class Answered(NamedTuple):
-    """A response's head has come; ``response`` is the HTTP library's own, its body unread."""
+    """A response's head has come; ``response`` is the HTTP library's own, its body unread.
+
+    Of a 401, ``challenge`` is its ``WWW-Authenticate``, and ``can_repeat`` says whether the request's body could be
+    sent once more.
+    """
 
     status: int
     content_type: str
     response: Any
+    challenge: str = ""
+    can_repeat: bool = False
 
 
 class Failed(NamedTuple):
@@ -231,4 +275,16 @@ class Failed(NamedTuple):
     error: Exception
 
 
-Effect = Union[Ask, Peek, Send]
+class TokenEvent(NamedTuple):
+    """A token that nobody was waiting for could not be had; the next call asks again. No field has a secret.
+
+    ``credential`` is the class of the credential, ``message`` the whole reason.
+    """
+
+    credential: str
+    scope: str
+    authority: str
+    message: str
+
+
+Effect = Union[Ask, Fetch, Peek, Send, Discard]

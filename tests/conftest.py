@@ -12,6 +12,7 @@ import openai
 import pytest
 
 import azure_shim
+from azure_shim.auth import identities
 from tests.servers import ScriptedServer
 
 MAJOR = int(openai.__version__.partition(".")[0])
@@ -34,6 +35,21 @@ CLEARED = (
     "AZURE_OPENAI_AD_TOKEN",
     "OPENAI_API_VERSION",
     "OPENAI_API_TYPE",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "AZURE_TENANT_ID",
+    "AZURE_TOKEN_CREDENTIALS",
+    "AZURE_USERNAME",
+    "IDENTITY_ENDPOINT",
+    "IDENTITY_HEADER",
+    "IMDS_ENDPOINT",
+    "MSI_ENDPOINT",
+    "REQUESTS_CA_BUNDLE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -49,7 +65,9 @@ CLEARED = (
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenAI's own settings in the environment, none of Azure's, no proxies."""
+    """OpenAI's own settings in the environment, none of Azure's, no proxies, no identity of this machine's."""
+    for name, nothing in {"_ASSET_TAG_FILE": os.devnull, "_FOLDERS": (), "_COMMANDS": ()}.items():
+        monkeypatch.setattr(identities, name, nothing)
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
     for name, value in POISON.items():

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from azure_shim.auth.providers import awaits
-from azure_shim.auth.secrets import fault_of, scrubbed, without_bearer
+from azure_shim.auth.secrets import scrubbed
+from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMENTS, CredentialReader
+from azure_shim.config.reader import Reader
 from azure_shim.errors import ConfigurationError
-from azure_shim.values import Credential, Deployments, Target
+from azure_shim.values import Deployments, Target
 from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, of_resource, parse
 from azure_shim.wire.request_line import DATED
 
 __all__ = ["ARGUMENTS", "CREDENTIAL_ARGUMENTS", "ENDPOINT_ARGUMENTS", "Settings", "read_settings"]
 
 ENDPOINT_ARGUMENTS = ("azure_endpoint", "base_url", "resource_name")
-CREDENTIAL_ARGUMENTS = ("api_key", "azure_ad_token", "azure_ad_token_provider", "credential")
 ARGUMENTS = (
     *ENDPOINT_ARGUMENTS,
     *CREDENTIAL_ARGUMENTS,
+    *IDENTITY_ARGUMENTS,
+    "azure_entra_scope",
+    "azure_cloud",
     "api_key_header",
     "api_version",
     "azure_deployment",
@@ -29,11 +32,8 @@ ARGUMENTS = (
     "deployments",
     "unmapped_models",
 )
-# Read in this order when no credential is passed, as openai.AzureOpenAI does: a token before a key.
-_TOKEN_VARIABLE, _KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
 _ENDPOINT_VARIABLE, _VERSION_VARIABLE = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
 _V1_SPELLINGS = {"v1": None, "preview": "preview", "latest": "latest"}
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,10 @@ class Settings:
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
         arguments = dict(self.arguments)
-        for group in (ENDPOINT_ARGUMENTS, CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id")):
+        groups = (ENDPOINT_ARGUMENTS, CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id"))
+        for group in groups:
             if any(changes.get(name) is not None for name in group):
-                for name in group:
+                for name in (*group, *(IDENTITY_ARGUMENTS if group is CREDENTIAL_ARGUMENTS else ())):
                     arguments.pop(name, None)
         arguments.update({name: value for name, value in changes.items() if value is not None})
         copied = read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
@@ -88,16 +89,19 @@ def read_settings(
     reader = _Reader({k: v for k, v in arguments.items() if v is not None}, os.environ if environ is None else environ)
     parsed = reader.endpoint()
     version = reader.api_version(parsed)
-    credential = reader.credential(is_async=is_async, signs=signs)
+    endpoint = None if parsed is None else parsed.endpoint
+    is_classic = version is not None and DATED.fullmatch(version) is not None
+    credentials = CredentialReader(reader, endpoint, is_classic=is_classic, is_async=is_async)
+    credential = credentials.read(signs=signs)
     deployments, default, default_for = reader.deployments(parsed)
     unmapped = reader.unmapped()
     if parsed is not None and parsed.endpoint.is_project and version is not None:
-        reader.problems.append(
+        reader.problem(
             f"api_version: {version!r} does not go with a Foundry project endpoint, which has the v1 surface only; "
             "leave it out or use the endpoint of the resource"
         )
     if reader.problems or parsed is None or credential is None:
-        raise ConfigurationError(reader.problems)
+        raise reader.error()
     target = Target(
         name=parsed.endpoint.origin.host.partition(".")[0],
         endpoint=parsed.endpoint,
@@ -115,45 +119,35 @@ def _names_a_deployment(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value not in (".", "..")
 
 
-class _Reader:
+class _Reader(Reader):
     """Reads one group of arguments after the other and collects what is wrong with them."""
-
-    def __init__(self, arguments: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        self.arguments, self.environ = arguments, environ
-        self.used: dict[str, str] = {}
-        self.problems: list[str] = []
-
-    def _variable(self, name: str) -> str | None:
-        value = self.environ.get(name)
-        if value is None or not value.strip():
-            return None
-        self.used[name] = value
-        return value
 
     def endpoint(self) -> ParsedEndpoint | None:
         given = [name for name in ENDPOINT_ARGUMENTS if name in self.arguments]
         if len(given) > 1:
-            self.problems.append(f"{' and '.join(given)} are mutually exclusive: pass one of them")
+            self.problem(f"{' and '.join(given)} are mutually exclusive: pass one of them")
             return None
         label, value = (given[0], self.arguments[given[0]]) if given else (_ENDPOINT_VARIABLE, None)
         if not given:
-            value = self._variable(_ENDPOINT_VARIABLE)
+            value = self.variable(_ENDPOINT_VARIABLE)
             if value is None:
-                self.problems.append(
+                self.problem(
                     "no endpoint: pass azure_endpoint='https://<resource>.openai.azure.com', base_url or "
                     f"resource_name, or set {_ENDPOINT_VARIABLE} (which is not set)"
                 )
                 return None
         if label != "base_url" and not isinstance(value, str):
-            self.problems.append(f"{label}: is of type {type(value).__name__}; expected a str")
+            self.problem(f"{label}: is of type {type(value).__name__}; expected a str")
             return None
         try:
             if label == "resource_name":
-                return of_resource(str(value))
-            return parse(str(value), verbatim=label == "base_url")
+                return of_resource(str(value), self.cloud(None) or "public")
+            parsed = parse(str(value), verbatim=label == "base_url")
         except EndpointError as error:
-            self.problems.append(f"{label}: {error}")
+            self.problem(f"{label}: {error}")
             return None
+        self.check_cloud(parsed.endpoint)
+        return parsed
 
     def api_version(self, parsed: ParsedEndpoint | None) -> str | None:
         label, value = "api_version", self.arguments.get("api_version")
@@ -163,88 +157,28 @@ class _Reader:
                 return parsed.api_version if parsed.api_version in ("preview", "latest") else None
             label, value = "the api-version in the endpoint", parsed.api_version
         if value is None and not (parsed is not None and parsed.endpoint.is_project):
-            label, value = _VERSION_VARIABLE, self._variable(_VERSION_VARIABLE)
+            label, value = _VERSION_VARIABLE, self.variable(_VERSION_VARIABLE)
         if value is None:
             return None
         text = value.strip().lower() if isinstance(value, str) else ""
         if text in _V1_SPELLINGS:
             return _V1_SPELLINGS[text]
         if not DATED.fullmatch(text):
-            self.problems.append(
+            self.problem(
                 f"{label}: {scrubbed(repr(value))} is no api-version; expected 'v1' (or none) for the v1 surface, or a "
                 "dated one such as '2024-10-21' or '2025-04-01-preview'"
             )
             return None
         return text
 
-    def credential(self, *, is_async: bool, signs: bool) -> Credential | None:
-        given = [name for name in CREDENTIAL_ARGUMENTS if name in self.arguments]
-        if len(given) > 1:
-            self.problems.append(f"{' and '.join(given)} are mutually exclusive: pass one credential")
-            return None
-        header = self._key_header()
-        if not given:
-            return self._credential_from_environment(header, signs=signs)
-        name, value = given[0], self.arguments[given[0]]
-        if name == "api_key":
-            if callable(value):
-                return self._provided(name, value, header, is_token=False, is_async=is_async)
-            return self._checked(name, value, header, is_token=False)
-        if name == "azure_ad_token":
-            return self._checked(name, value, header, is_token=True)
-        if name == "credential":
-            self.problems.append("credential: is not supported yet; pass azure_ad_token_provider")
-            return None
-        if not callable(value):
-            self.problems.append(f"{name}: is of type {type(value).__name__}; expected a callable that returns a token")
-            return None
-        return self._provided(name, value, header, is_token=True, is_async=is_async)
-
-    def _key_header(self) -> str:
-        name = self.arguments.get("api_key_header", "api-key")
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            self.problems.append("api_key_header: is no header name; expected one such as 'Ocp-Apim-Subscription-Key'")
-            return "api-key"
-        return name
-
-    def _credential_from_environment(self, header: str, *, signs: bool) -> Credential | None:
-        if signs:
-            return Credential("the caller's own headers", header)
-        for variable, argument in ((_TOKEN_VARIABLE, "azure_ad_token"), (_KEY_VARIABLE, "api_key")):
-            value = self._variable(variable)
-            if value is not None:
-                return self._checked(variable, value, header, is_token=argument == "azure_ad_token")
-        self.problems.append(
-            "Missing credentials: pass one of api_key, azure_ad_token, azure_ad_token_provider or credential, or set "
-            f"{_TOKEN_VARIABLE} or {_KEY_VARIABLE} (neither is set)"
-        )
-        return None
-
-    def _checked(self, label: str, value: object, header: str, *, is_token: bool) -> Credential | None:
-        if is_token and isinstance(value, str):
-            value = without_bearer(value)
-        fault = fault_of(value)
-        if fault is not None:
-            self.problems.append(f"{label}: {fault}")
-            return None
-        return Credential(label, header, is_token=is_token, value=str(value))
-
-    def _provided(
-        self, name: str, value: Callable[[], Any], header: str, *, is_token: bool, is_async: bool
-    ) -> Credential | None:
-        if not is_async and awaits(value):
-            self.problems.append(f"{name}: is a coroutine function, which OpenAI cannot await; pass it to AsyncOpenAI")
-            return None
-        return Credential(f"the {name} function", header, is_token=is_token, provider=value)
-
     def deployments(self, parsed: ParsedEndpoint | None) -> tuple[Deployments | None, str | None, str | None]:
         names = [name for name in ("azure_deployment", "deployment_id") if name in self.arguments]
         if len(names) > 1:
-            self.problems.append("azure_deployment and deployment_id are two names for one argument: pass one of them")
+            self.problem("azure_deployment and deployment_id are two names for one argument: pass one of them")
         label = names[0] if names else "azure_deployment"
         default, default_for = self.arguments.get(label), None
         if default is not None and not _names_a_deployment(default):
-            self.problems.append(f"{label}: {default!r} cannot be the name of a deployment")
+            self.problem(f"{label}: {default!r} cannot be the name of a deployment")
             default = None
         if default is None and parsed is not None and parsed.deployment is not None:
             default, default_for = parsed.deployment, parsed.operation
@@ -254,33 +188,33 @@ class _Reader:
         if isinstance(mapping, Mapping):
             self._check_mapping(mapping)
             if names and default is not None and default not in mapping.values():
-                self.problems.append(
+                self.problem(
                     f"{label}: {default!r} conflicts with deployments, which does not have it: pass one of them, or "
                     "name it in deployments too"
                 )
             return dict(mapping), default, default_for
         callable_: Any = mapping
         if not callable(mapping):
-            self.problems.append(
+            self.problem(
                 f"deployments: is of type {type(mapping).__name__}; expected a mapping of models to deployments, or a "
                 "callable from one to the other"
             )
         elif awaits(mapping):
-            self.problems.append("deployments: is a coroutine function; expected one that returns a name at once")
+            self.problem("deployments: is a coroutine function; expected one that returns a name at once")
         elif names:
-            self.problems.append(f"{label}: conflicts with a callable deployments: pass one of them")
+            self.problem(f"{label}: conflicts with a callable deployments: pass one of them")
         return callable_, default, default_for
 
     def _check_mapping(self, mapping: Mapping[Any, Any]) -> None:
         for model, deployment in mapping.items():
             if not isinstance(model, str) or not model.strip():
-                self.problems.append(f"deployments: the model {model!r} is empty or no str")
+                self.problem(f"deployments: the model {model!r} is empty or no str")
             if not _names_a_deployment(deployment):
-                self.problems.append(f"deployments[{model!r}]: {deployment!r} cannot be the name of a deployment")
+                self.problem(f"deployments[{model!r}]: {deployment!r} cannot be the name of a deployment")
 
     def unmapped(self) -> str:
         value = self.arguments.get("unmapped_models", "passthrough")
         if value not in ("passthrough", "error"):
-            self.problems.append(f"unmapped_models: {value!r} is unknown; expected 'passthrough' or 'error'")
+            self.problem(f"unmapped_models: {value!r} is unknown; expected 'passthrough' or 'error'")
             return "passthrough"
         return str(value)

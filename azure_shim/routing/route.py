@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Union
 
-from azure_shim.auth.flow import attach
+from azure_shim.auth.flow import send_signed
 from azure_shim.auth.secrets import scrubbed
-from azure_shim.values import Address, Answered, Body, Effect, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.values import Address, Answered, Body, Effect, Failed, Header, Late, Refusal, Send, Served, Target
 from azure_shim.wire.bodies import ModelInBody, read_model
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation
@@ -15,7 +15,7 @@ from azure_shim.wire.request_line import RequestLine, address, refusal_of
 
 __all__ = ["Addresses", "Call", "Route", "route"]
 
-Route = Generator[Effect, Any, Union[Answered, Failed, Refusal]]
+Route = Generator[Effect, Any, Union[Answered, Failed, Refusal, Late]]
 
 
 class Call(NamedTuple):
@@ -90,13 +90,10 @@ def route(call: Call, addresses: Addresses) -> Route:
     naming = yield from _name_deployment(call, target)
     if isinstance(naming, Refusal):
         return naming
-    credential = call.explicit
-    if not credential and not (target.credential.is_absent and target.headers):
-        attached = yield from attach(target.credential)
-        if isinstance(attached, Refusal):
-            return attached
-        credential = (attached,)
-    outcome = yield Send(addresses.address(line, naming), call.headers, credential, naming.body)
+    there = addresses.address(line, naming)
+    if not call.explicit and not (target.credential.is_absent and target.headers):
+        return (yield from send_signed(target.credential, there, call.headers, naming.body))
+    outcome = yield Send(there, call.headers, call.explicit, naming.body)
     assert isinstance(outcome, (Answered, Failed))
     return outcome
 

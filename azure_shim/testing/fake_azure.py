@@ -11,12 +11,12 @@ from typing import Any, Union
 
 from typing_extensions import Self
 
+from azure_shim.clouds import cloud_of
 from azure_shim.testing import leaks
 from azure_shim.testing.bodies import Body
 from azure_shim.testing.leaks import Leak
 from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.resource import Resource
-from azure_shim.wire.endpoints import cloud_of
 
 __all__ = ["FakeAzure"]
 

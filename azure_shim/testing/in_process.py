@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from azure_shim.clouds import cloud_of
 from azure_shim.testing import core
 from azure_shim.testing.recorded import Headers, Recorded
-from azure_shim.wire.endpoints import cloud_of
 
 if TYPE_CHECKING:
     from azure_shim.testing.fake_azure import FakeAzure

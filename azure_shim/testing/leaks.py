@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from azure_shim.wire.endpoints import cloud_of
+from azure_shim.clouds import cloud_of
 
 if TYPE_CHECKING:
     from azure_shim.testing.recorded import Recorded

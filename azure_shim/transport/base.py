@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 from typing_extensions import Self
 
+from azure_shim.auth.flow import Signing, attach, renew
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.errors import ConfigurationError, CredentialError
-from azure_shim.transport.drive import AsyncDriver, SyncDriver, sign, sign_async
-from azure_shim.transport.exchange import Engine, Exchange
+from azure_shim.transport.drive import AsyncDriver, SyncDriver, settle, settle_async
+from azure_shim.transport.exchange import Engine, Exchange, limit_of
 from azure_shim.transport.library import Library
 from azure_shim.transport.pool import lease, release_when_dropped
 from azure_shim.transport.private import always
-from azure_shim.values import Header, Refusal
+from azure_shim.values import Header, Late, Refusal
 
 __all__ = ["AsyncTransportCore", "AuthCore", "SyncTransportCore", "suggestion"]
 
@@ -51,6 +52,15 @@ class _TransportCore:
     def adopt(self, engine: Engine, closers: list[Callable[[], Any]]) -> None:
         """Send with ``engine``; call ``closers`` once when closed."""
         self._engine, self.closers = engine, closers
+        tokens = engine.target.credential.tokens
+        if tokens is not None:
+            tokens.enter(self)
+
+    def _leave(self) -> None:
+        """Need the credential no more, which closes it if it is ours and nobody else does."""
+        tokens = self._engine.target.credential.tokens
+        if tokens is not None:
+            tokens.leave(self)
 
     @staticmethod
     def refuse_stacking(transport: object) -> None:
@@ -100,6 +110,7 @@ class SyncTransportCore(_TransportCore):
     def _close(self) -> None:
         while self.closers:
             self.closers.pop()()
+        self._leave()
 
 
 class AsyncTransportCore(_TransportCore):
@@ -111,6 +122,7 @@ class AsyncTransportCore(_TransportCore):
     async def _aclose(self) -> None:
         while self.closers:
             await self.closers.pop()()
+        self._leave()
 
 
 class AuthCore:
@@ -121,15 +133,46 @@ class AuthCore:
         # A provider may be async: whether it can be awaited is known only when a client uses it.
         self._engine = Engine(self.library, _settings_of(arguments, is_async=True).target, None)
 
-    def _sign(self, request: Any) -> None:
-        if self._engine.is_own(request.url):
-            self._stamp(request, sign(self._engine.target.credential))
+    def _sign(self, request: Any) -> Header | None:
+        """Sign ``request`` if it goes to the endpoint; the header that signs it."""
+        if not self._engine.is_own(request.url):
+            return None
+        return self._stamp(request, settle(attach(self._engine.target.credential), limit_of(request)))
 
-    async def _sign_async(self, request: Any) -> None:
-        if self._engine.is_own(request.url):
-            self._stamp(request, await sign_async(self._engine.target.credential))
+    async def _sign_async(self, request: Any) -> Header | None:
+        if not self._engine.is_own(request.url):
+            return None
+        return self._stamp(request, await settle_async(attach(self._engine.target.credential), limit_of(request)))
 
-    def _stamp(self, request: Any, header: Header | Refusal) -> None:
+    def _sign_again(self, request: Any, used: Header | None, response: Any) -> bool:
+        """Whether ``request``, to which the endpoint answered, is signed anew and has to be sent once more."""
+        if used is None or not self._is_refused(response):
+            return False
+        return self._restamp(request, settle(self._renewal(request, used, response), limit_of(request)))
+
+    async def _sign_again_async(self, request: Any, used: Header | None, response: Any) -> bool:
+        if used is None or not self._is_refused(response):
+            return False
+        return self._restamp(request, await settle_async(self._renewal(request, used, response), limit_of(request)))
+
+    def _renewal(self, request: Any, used: Header, response: Any) -> Signing:
+        challenge = ", ".join(response.headers.get_list("www-authenticate"))
+        can_repeat = self.library.can_repeat(request)
+        return renew(self._engine.target.credential, used, challenge, can_repeat=can_repeat)
+
+    def _is_refused(self, response: Any) -> bool:
+        """Whether the endpoint itself, and not where a redirect led to, refused the credential."""
+        return response.status_code == 401 and self._engine.is_own(response.url)
+
+    def _restamp(self, request: Any, header: Header | Refusal | Late) -> bool:
+        if isinstance(header, (Refusal, Late)):
+            return False
+        self._stamp(request, header)
+        return True
+
+    def _stamp(self, request: Any, header: Header | Refusal | Late) -> Header:
+        if isinstance(header, Late):
+            raise self.library.late(header.message, request)
         if isinstance(header, Refusal):
             raise CredentialError(header.message) from header.cause
         headers = self._engine.unsigned(request.headers.raw)
@@ -137,6 +180,7 @@ class AuthCore:
             request.headers = self.library.Headers([*headers, header])
         else:
             request.headers = self.library.SignedHeaders(headers, header)
+        return header
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} for {self._engine.target.endpoint.origin}>"

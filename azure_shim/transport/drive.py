@@ -9,12 +9,27 @@ from typing import Any
 import anyio.to_thread
 from typing_extensions import assert_never
 
-from azure_shim.auth.flow import attach
+from azure_shim.auth.flow import Signing
 from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
-from azure_shim.values import Answered, Ask, Asked, Credential, Effect, Failed, Header, Peek, Provider, Refusal, Send
+from azure_shim.transport.waiting import fetch, fetch_async
+from azure_shim.values import (
+    Answered,
+    Ask,
+    Asked,
+    Discard,
+    Effect,
+    Failed,
+    Fetch,
+    Header,
+    Late,
+    Peek,
+    Provider,
+    Refusal,
+    Send,
+)
 
-__all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "sign", "sign_async"]
+__all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "settle", "settle_async"]
 
 
 class SyncDriver:
@@ -48,13 +63,16 @@ class SyncDriver:
                 return self._exchange.answered(transport.handle_request(request))
             except self._exchange.library.errors as error:
                 return Failed(self._exchange.library.mapped(error))
-        if isinstance(effect, Ask):
-            return ask(effect.provider)
+        if isinstance(effect, (Ask, Fetch)):
+            return _asked(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
             self._rest = iter(self._exchange.request.stream)
             for chunk in self._rest:
                 if effect.feed(chunk):
                     break
+            return None
+        if isinstance(effect, Discard):
+            effect.response.close()
             return None
         assert_never(effect)
 
@@ -90,37 +108,52 @@ class AsyncDriver:
                 return self._exchange.answered(await transport.handle_async_request(request))
             except self._exchange.library.errors as error:
                 return Failed(self._exchange.library.mapped(error))
-        if isinstance(effect, Ask):
-            return await ask_async(effect.provider)
+        if isinstance(effect, (Ask, Fetch)):
+            return await _asked_async(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
             self._rest = aiter(self._exchange.request.stream)
             async for chunk in self._rest:
                 if effect.feed(chunk):
                     break
             return None
+        if isinstance(effect, Discard):
+            await effect.response.aclose()
+            return None
         assert_never(effect)
 
 
-def sign(credential: Credential) -> Header | Refusal:
-    """The header that signs one request, for who sends it without a transport."""
-    machine = attach(credential)
+def settle(machine: Signing, limit_s: float | None = None) -> Header | Refusal | Late:
+    """Drive a machine that asks for credentials and sends nothing, for who sends without a transport."""
     try:
-        machine.send(ask(next(machine).provider))
+        effect = next(machine)
+        while True:
+            effect = machine.send(_asked(effect, limit_s))
     except StopIteration as stop:
-        signed: Header | Refusal = stop.value
+        signed: Header | Refusal | Late = stop.value
         return signed
-    raise AssertionError("one question is all that it asks")
 
 
-async def sign_async(credential: Credential) -> Header | Refusal:
-    """As `sign`, without blocking the event loop."""
-    machine = attach(credential)
+async def settle_async(machine: Signing, limit_s: float | None = None) -> Header | Refusal | Late:
+    """As `settle`, without blocking the event loop."""
     try:
-        machine.send(await ask_async(next(machine).provider))
+        effect = next(machine)
+        while True:
+            effect = machine.send(await _asked_async(effect, limit_s))
     except StopIteration as stop:
-        signed: Header | Refusal = stop.value
+        signed: Header | Refusal | Late = stop.value
         return signed
-    raise AssertionError("one question is all that it asks")
+
+
+def _asked(effect: Ask | Fetch, limit_s: float | None) -> Asked | None:
+    if isinstance(effect, Fetch):
+        return fetch(effect, limit_s)
+    return ask(effect.provider)
+
+
+async def _asked_async(effect: Ask | Fetch, limit_s: float | None) -> Asked | None:
+    if isinstance(effect, Fetch):
+        return await fetch_async(effect, limit_s)
+    return await ask_async(effect.provider)
 
 
 def ask(provider: Provider) -> Asked:

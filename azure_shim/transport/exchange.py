@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from azure_shim.auth.flow import attach
+from azure_shim.auth.flow import send_signed
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.library import Library
-from azure_shim.values import Address, Answered, Body, Failed, Header, Refusal, Send, Served, Target
+from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 
-__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange"]
+__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of"]
 
 EXTENSION = "azure_shim"
 """Where a request's `Served` is found in its ``extensions``."""
@@ -157,12 +157,9 @@ class Engine:
         if getattr(request.stream, "is_spent", False):
             return Refusal(400, "RedirectRefused", "the redirect wants a body again that can be read only once.")
         headers, explicit = self.clean(request)
-        if not explicit and not self._is_signed_by_headers():
-            credential = yield from attach(self.target.credential)
-            if isinstance(credential, Refusal):
-                return credential
-            explicit = [credential]
         there = Address(str(request.url), self.target.endpoint.origin.authority, Served(self.target.name, "redirect"))
+        if not explicit and not self._is_signed_by_headers():
+            return (yield from send_signed(self.target.credential, there, headers, None))
         outcome = yield Send(there, headers, explicit, None)
         assert isinstance(outcome, (Answered, Failed))
         return outcome
@@ -199,11 +196,16 @@ class Exchange:
         self.line: RequestLine | None = None
         self._resumed, self._bounded = resumed, bounded
 
+    @property
+    def limit_s(self) -> float | None:
+        """How long the caller waits for anything, a token too."""
+        return limit_of(self.request)
+
     def attempt(self, send: Send, rest: Any) -> tuple[Any, Any]:
         """The transport to use and a request of its own for this attempt."""
         request, library, address = self.request, self.library, send.address
         url = self.engine.url(address.url)
-        if send.body is not None:
+        if send.body is not None and not send.again:
             request.stream = self._stream(send.body, rest)
             length = request.headers.get("content-length")
             if length is not None and send.body.grown_bytes:
@@ -238,20 +240,25 @@ class Exchange:
         """The head of a response, before anybody has read its body."""
         content_type = response.headers.get("content-type") or ""
         if self._answers_json() and not content_type.startswith("text/event-stream"):
-            limit_s = self.request.extensions.get("timeout", {}).get("read")
+            limit_s = self.limit_s
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
-        return Answered(response.status_code, content_type, response)
+        if response.status_code != 401:
+            return Answered(response.status_code, content_type, response)
+        challenge = ", ".join(response.headers.get_list("www-authenticate"))
+        return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
 
-    def finish(self, result: Answered | Failed | Refusal) -> Any:
+    def finish(self, result: Answered | Failed | Refusal | Late) -> Any:
         """The response for the caller's client; raises the library's error if there is none."""
         if isinstance(result, Refusal):
             return self._local(result)
+        if isinstance(result, Late):
+            raise self.library.late(result.message, self.request)
         if isinstance(result, Failed):
             raise result.error
         return result.response
 
-    def misplaced(self, result: Answered | Failed | Refusal) -> Refusal | None:
+    def misplaced(self, result: Answered | Failed | Refusal | Late) -> Refusal | None:
         """Why a success is none: a page where the operation answers JSON, from a proxy, a portal or a wrong endpoint.
 
         The SDK would hand the page to the caller as a str.
@@ -278,6 +285,12 @@ class Exchange:
         extensions = {EXTENSION: refusal}
         content = json.dumps(body).encode()
         return self.library.Response(refusal.status, headers=headers, content=content, extensions=extensions)
+
+
+def limit_of(request: Any) -> float | None:
+    """How long its caller waits between two signs of life, in seconds."""
+    limit: float | None = request.extensions.get("timeout", {}).get("read")
+    return limit
 
 
 def _is_empty(request: Any, library: Library) -> bool:

@@ -48,6 +48,20 @@ class Library:
         """Whether ``transport`` is one of this library's, sync or async."""
         return isinstance(transport, (self.module.BaseTransport, self.module.AsyncBaseTransport))
 
+    def can_repeat(self, request: Any) -> bool:
+        """Whether the body of ``request``, which has been sent, can be sent once more from its beginning."""
+        stream = request.stream
+        if isinstance(stream, (self.module.ByteStream, self.ChunkStream)):
+            return True
+        if isinstance(stream, (self.ResumedStream, self.AsyncResumedStream)):
+            return not stream.is_spent
+        return is_replayable(stream)
+
+    def late(self, message: str, request: Any) -> Exception:
+        """A timeout before anything was sent, which the SDK makes its own `APITimeoutError` of."""
+        error: Exception = self.module.ConnectTimeout(message, request=request)
+        return error
+
     def mapped(self, error: Exception) -> Exception:
         """``error`` as this library's own, so that the SDK sees a connection error or a timeout and not a stranger."""
         module = self.module

@@ -72,9 +72,13 @@ class AzureAuth(AuthCore, httpx.Auth):
         self._open(settings)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        self._sign(request)
-        yield request
+        used = self._sign(request)
+        response = yield request
+        if self._sign_again(request, used, response):
+            yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        await self._sign_async(request)
-        yield request
+        used = await self._sign_async(request)
+        response = yield request
+        if await self._sign_again_async(request, used, response):
+            yield request

@@ -72,9 +72,13 @@ class AzureAuth(AuthCore, httpx2.Auth):
         self._open(settings)
 
     def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        self._sign(request)
-        yield request
+        used = self._sign(request)
+        response = yield request
+        if self._sign_again(request, used, response):
+            yield request
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        await self._sign_async(request)
-        yield request
+        used = await self._sign_async(request)
+        response = yield request
+        if await self._sign_again_async(request, used, response):
+            yield request

@@ -11,17 +11,12 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from azure_shim.clouds import CLOUDS, cloud_of
 from azure_shim.values import DEFAULT_PORTS, Endpoint, Origin
 from azure_shim.wire import operations
 
-__all__ = ["EndpointError", "ParsedEndpoint", "cloud_of", "is_loopback", "of_resource", "parse"]
+__all__ = ["EndpointError", "ParsedEndpoint", "is_loopback", "of_resource", "parse"]
 
-# Host suffixes of Azure OpenAI resources per cloud (azure-rest-api-specs `servers`, Learn "Azure Government").
-_CLOUDS = {
-    "public": ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"),
-    "usgov": ("openai.azure.us", "cognitiveservices.azure.us", "services.ai.azure.us"),
-    "china": ("openai.azure.cn", "cognitiveservices.azure.cn", "services.ai.azure.cn"),
-}
 _RESOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}[A-Za-z0-9]")
 _HOST = re.compile(r"[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
 _SCHEME_WITHOUT_SLASHES = re.compile(r"(?:https?|wss?)(?::(?!//|\d+(?:/|$))|//)", re.IGNORECASE)
@@ -52,23 +47,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def cloud_of(host: str) -> str | None:
-    """The cloud whose Azure OpenAI suffix this host has, on a dot boundary; None for a gateway or a private name."""
-    host = host.removesuffix(".").lower()
-    for cloud, suffixes in _CLOUDS.items():
-        if any(host.endswith("." + suffix) for suffix in suffixes):
-            return cloud
-    return None
-
-
-def of_resource(name: str) -> ParsedEndpoint:
-    """The public-cloud endpoint of the resource called ``name``."""
+def of_resource(name: str, cloud: str = "public") -> ParsedEndpoint:
+    """The endpoint of the resource called ``name`` in a cloud."""
     if not _RESOURCE_NAME.fullmatch(name):
         raise EndpointError(
             "is not the name of a resource: 2 to 64 letters, digits and hyphens, as in 'my-resource'; "
             "a URL belongs into azure_endpoint"
         )
-    return parse(f"https://{name}.openai.azure.com")
+    return parse(f"https://{name}.{CLOUDS[cloud].suffixes[0]}")
 
 
 def parse(text: str, *, verbatim: bool = False) -> ParsedEndpoint:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, cloud_of, is_loopback, of_resource, parse
+from azure_shim.clouds import cloud_of
+from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, is_loopback, of_resource, parse
 
 HOST = "https://r.openai.azure.com"
 SERVICES = "https://r.services.ai.azure.com"

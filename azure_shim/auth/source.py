@@ -1,0 +1,246 @@
+"""Where tokens come from: a caller's credential or one of our own making, asked for one scope in one tenant."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from azure_shim.auth.identities import Identity, authority_of, is_awaited, secrets_of
+from azure_shim.auth.secrets import fault_of, scrubbed
+from azure_shim.clouds import CLOUDS
+
+__all__ = ["Granted", "TokenSource"]
+
+
+class Granted(NamedTuple):
+    """What a credential gave; the times are Unix times in seconds."""
+
+    token: str
+    expires_on: float
+    refresh_on: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Granted(expires_on={self.expires_on}, refresh_on={self.refresh_on})"
+
+
+class TokenSource:
+    """A credential, and the scope and tenant that it is asked for. Equal ones are interchangeable.
+
+    Args:
+        scope: such as ``https://cognitiveservices.azure.com/.default``.
+        given: a caller's credential, which is never closed.
+        identity: what a credential of our own is made of, when it is first needed.
+        tenant_id: for a caller's credential that serves several.
+        note: appended to each failure, for a mode that nobody asked for by name.
+    """
+
+    def __init__(
+        self,
+        scope: str,
+        *,
+        given: Any = None,
+        identity: Identity | None = None,
+        tenant_id: str | None = None,
+        note: str = "",
+    ) -> None:
+        self.scope, self.given, self.identity, self.tenant_id, self.note = scope, given, identity, tenant_id, note
+        self.is_awaited = given is not None and is_awaited(given)
+        self._announces_cae = False
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """The connections of a credential of ours are the parent's: the child makes its own."""
+        self._lock = threading.Lock()
+        self._made: Any = None
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.scope, self.tenant_id, id(self.given) if self.given is not None else None, self.identity, self.note
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenSource) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"<TokenSource {self.name} for {self.scope}>"
+
+    @property
+    def name(self) -> str:
+        """The class of the credential."""
+        return self.identity.kind if self.identity is not None else type(self.given).__name__
+
+    def _credential(self) -> Any:
+        if self.given is not None:
+            return self.given
+        with self._lock:
+            made = self._made
+        if made is None:
+            assert self.identity is not None
+            made = self.identity.credential()  # imports azure.identity, and so is done outside the lock
+            with self._lock:
+                self._made = made
+        return made
+
+    def close(self) -> None:
+        """Close a credential of ours; a caller's is the caller's."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None and hasattr(made, "close"):
+            made.close()
+
+    def ask(self, refused: str | None, claims: str | None) -> Granted:
+        """A token, which is another than ``refused`` if the credential can give another.
+
+        Raises:
+            whatever the credential raises.
+            ValueError: what it returned is no token.
+        """
+        plan = self._plan(refused, claims)
+        try:
+            options = next(plan)
+            while True:
+                options = plan.send(_outcome(lambda: _request(self._credential(), self.scope, options)))  # noqa: B023
+        except StopIteration as stop:
+            granted: Granted = stop.value
+            return granted
+
+    async def ask_async(self, refused: str | None, claims: str | None) -> Granted:
+        """As `ask`, of a credential that is awaited."""
+        plan = self._plan(refused, claims)
+        try:
+            options = next(plan)
+            while True:
+                try:
+                    answer = await _request(self.given, self.scope, options)
+                except Exception as error:  # noqa: BLE001  the plan says whether it matters
+                    answer = error
+                options = plan.send(answer)
+        except StopIteration as stop:
+            granted: Granted = stop.value
+            return granted
+
+    def _plan(self, refused: str | None, claims: str | None) -> Generator[dict[str, Any], Any, Granted]:
+        """What to ask the credential, one after the other; it is sent what came of each."""
+        if claims is not None:
+            # A token that was asked for with the claims of a challenge is kept apart from those without (azure-identity
+            # has two caches), so that all later ones must be asked for in the same way.
+            self._announces_cae = True
+        if refused is not None:
+            self.close()  # with its cache, which has the refused token
+        answer = yield self._options(claims)
+        if isinstance(answer, Exception) and _is_garbled(answer):
+            answer = yield self._options(claims)
+        granted = _granted(answer)
+        if granted.token == refused and claims is None and self.given is not None:
+            # A caller's credential keeps its cache. What continuous access evaluation claims is the way past it.
+            again = yield self._options(_issued_from(time.time()))
+            if not isinstance(again, Exception):  # not every credential takes claims
+                granted = _granted(again)
+        return granted
+
+    def _options(self, claims: str | None) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        if self.tenant_id is not None:
+            options["tenant_id"] = self.tenant_id
+        if self._announces_cae:
+            options["enable_cae"] = True
+        if claims is not None:
+            options["claims"] = claims
+        return options
+
+    def failure(self, error: BaseException) -> str:
+        """Why there is no token, in words for the caller: the credential, the scope, the authority and the reason."""
+        lines = _lines(str(getattr(error, "message", None) or error))
+        reason = "\n".join(self._scrubbed(line) for line in lines) or type(error).__name__
+        own = type(error).__module__.startswith(("azure.", "azure_shim."))
+        kind = "" if own or reason == type(error).__name__ else f"{type(error).__name__}: "
+        return f"{self.name} got no token for {self.scope} from {self.authority}: {kind}{reason}{self.note}"
+
+    @property
+    def authority(self) -> str:
+        """The sign-in service, as far as it is known."""
+        if self.identity is None:
+            return authority_of(self.given) or _default_authority()
+        if self.identity.mode == "managed":
+            return "the identity endpoint of this machine"
+        return self.identity.authority or _default_authority()
+
+    def _scrubbed(self, text: str) -> str:
+        secrets = secrets_of(self.given) if self.identity is None else self.identity.secrets
+        for secret in secrets:
+            text = text.replace(secret, "***")
+        return scrubbed(text)
+
+
+def _request(credential: Any, scope: str, options: dict[str, Any]) -> Any:
+    """Ask by azure-core's newer protocol, which tells when to refresh, or by the older one."""
+    if hasattr(credential, "get_token_info"):
+        return credential.get_token_info(scope, options=options)
+    return credential.get_token(scope, **options)
+
+
+def _outcome(ask: Callable[[], Any]) -> Any:
+    try:
+        answer = ask()
+    except Exception as error:  # noqa: BLE001  the plan says whether it matters
+        return error
+    if inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        return TypeError("it returned an awaitable, which a client that blocks cannot await")
+    return answer
+
+
+def _granted(answer: Any) -> Granted:
+    if isinstance(answer, Exception):
+        raise answer
+    fault = fault_of(getattr(answer, "token", None))
+    if fault is not None:
+        raise ValueError(f"what it returned has a token that {fault}")
+    try:
+        expires_on = float(answer.expires_on)
+        refresh_on = getattr(answer, "refresh_on", None)
+        return Granted(answer.token, expires_on, None if refresh_on is None else float(refresh_on))
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError("what it returned does not say as a number when the token expires") from None
+
+
+def _is_garbled(error: BaseException | None) -> bool:
+    """Whether the token service's answer came empty or cut, which is worth a second question."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & {"DecodeError", "IncompleteReadError", "JSONDecodeError", "ServiceResponseError"}:
+            return True
+        if isinstance(error, (KeyError, AttributeError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _issued_from(moment: float) -> str:
+    """The claim by which a service that revoked a token asks for a later one (Microsoft Learn, "Claims challenges")."""
+    return json.dumps({"access_token": {"nbf": {"essential": True, "value": str(int(moment))}}})
+
+
+def _lines(message: str) -> list[str]:
+    """azure-identity's reason, one line for each link of a chain."""
+    lines: list[str] = []
+    for line in message.splitlines():
+        text = line.strip()
+        if not text or text.startswith("To mitigate this issue"):
+            continue
+        if lines and not line.startswith(("\t", "Attempted")):
+            lines[-1] += " " + text
+        else:
+            lines.append(text)
+    return lines
+
+
+def _default_authority() -> str:
+    return os.environ.get("AZURE_AUTHORITY_HOST") or CLOUDS["public"].authority
