@@ -276,7 +276,7 @@ class Failed(NamedTuple):
 
 
 class TokenEvent(NamedTuple):
-    """A token that nobody was waiting for could not be had; the next call asks again. No field has a secret.
+    """A fresh token could not be had, which no caller saw; the next call asks again. No field has a secret.
 
     ``credential`` is the class of the credential, ``message`` the whole reason.
     """

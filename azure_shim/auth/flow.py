@@ -128,7 +128,7 @@ def header_of(credential: Credential, value: str) -> Header:
 
 
 def _refusal(message: str, cause: BaseException | None = None) -> Refusal:
-    return Refusal(401, "CredentialUnavailable", f"No credential for this request: {message}.", cause)
+    return Refusal(401, "CredentialUnavailable", f"No credential for this request: {message.rstrip('.')}.", cause)
 
 
 _NO_OTHER = Refusal(401, "CredentialUnavailable", "There is no other credential.")

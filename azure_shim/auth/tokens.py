@@ -75,7 +75,7 @@ class TokenSlot:
     """The token of one credential for one scope in one tenant. All times are in seconds.
 
     ``patience_s`` is how long a credential may take before it is asked anew and its callers are told. ``report`` gets
-    what nobody is waiting for: a refresh that failed while the token was still good.
+    the failures that no caller sees: of a refresh while the token was still good, or after a 401.
     """
 
     def __init__(
@@ -176,11 +176,11 @@ class TokenSlot:
                 token = self._adopt(outcome, now, flight)
             elif not isinstance(outcome, FlightLost):
                 self._retry_at = now + RETRY_S
-            nobody_waits = self.valid() is not None or flight.refused is not None
+            is_unseen = bool(self._users) and (self.valid() is not None or flight.refused is not None)
         if not isinstance(outcome, BaseException):
             flight.future.set_result(token)
             return
-        if nobody_waits and self._report is not None and not isinstance(outcome, FlightLost):
+        if is_unseen and self._report is not None and not isinstance(outcome, FlightLost):
             source = self.source
             self._report(TokenEvent(source.name, source.scope, source.authority, source.failure(outcome)))
         flight.future.set_exception(outcome)

@@ -52,15 +52,6 @@ class _TransportCore:
     def adopt(self, engine: Engine, closers: list[Callable[[], Any]]) -> None:
         """Send with ``engine``; call ``closers`` once when closed."""
         self._engine, self.closers = engine, closers
-        tokens = engine.target.credential.tokens
-        if tokens is not None:
-            tokens.enter(self)
-
-    def _leave(self) -> None:
-        """Need the credential no more, which closes it if it is ours and nobody else does."""
-        tokens = self._engine.target.credential.tokens
-        if tokens is not None:
-            tokens.leave(self)
 
     @staticmethod
     def refuse_stacking(transport: object) -> None:
@@ -110,7 +101,7 @@ class SyncTransportCore(_TransportCore):
     def _close(self) -> None:
         while self.closers:
             self.closers.pop()()
-        self._leave()
+        self._engine.close()
 
 
 class AsyncTransportCore(_TransportCore):
@@ -122,7 +113,7 @@ class AsyncTransportCore(_TransportCore):
     async def _aclose(self) -> None:
         while self.closers:
             await self.closers.pop()()
-        self._leave()
+        self._engine.close()
 
 
 class AuthCore:

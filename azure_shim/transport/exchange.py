@@ -51,6 +51,13 @@ class Engine:
         self._extra = [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
         self._urls: dict[str, Any] = {}
+        if target.credential.tokens is not None:
+            target.credential.tokens.enter(self)
+
+    def close(self) -> None:
+        """Need the credential no more, which closes it if it is ours and nobody else needs it."""
+        if self.target.credential.tokens is not None:
+            self.target.credential.tokens.leave(self)
 
     def url(self, text: str) -> Any:
         """The library's URL of ``text``. Parsing one costs more than all else that is done to a request."""
