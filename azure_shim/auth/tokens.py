@@ -168,38 +168,43 @@ class TokenSlot:
             self._land(flight, outcome)
 
     def _land(self, flight: Flight, outcome: Granted | BaseException) -> None:
-        now = self._clock()
+        if isinstance(outcome, BaseException):
+            self._fail(flight, outcome)
+        else:
+            flight.future.set_result(self._adopt(flight, outcome))
+
+    def _fail(self, flight: Flight, error: BaseException) -> None:
         with self._lock:
-            if self._flight is flight:
-                self._flight = None
-            if not isinstance(outcome, BaseException):
-                token = self._adopt(outcome, now, flight)
-            elif not isinstance(outcome, FlightLost):
-                self._retry_at = now + RETRY_S
+            self._over(flight)
+            if not isinstance(error, FlightLost):
+                self._retry_at = self._clock() + RETRY_S
             is_unseen = bool(self._users) and (self.valid() is not None or flight.refused is not None)
-        if not isinstance(outcome, BaseException):
-            flight.future.set_result(token)
-            return
-        if is_unseen and self._report is not None and not isinstance(outcome, FlightLost):
+        if is_unseen and self._report is not None and not isinstance(error, FlightLost):
             source = self.source
-            self._report(TokenEvent(source.name, source.scope, source.authority, source.failure(outcome)))
-        flight.future.set_exception(outcome)
+            self._report(TokenEvent(source.name, source.scope, source.authority, source.failure(error)))
+        flight.future.set_exception(error)
 
-    def _adopt(self, granted: Granted, now: float, flight: Flight) -> Token:
-        """Take a token over, unless a better one has come by another flight."""
-        before = self._token
-        if flight.epoch != self._epoch:
-            return self._token_of(granted, now)
-        self._repeats = self._repeats + 1 if before is not None and before.value == granted.token else 0
-        token = self._token_of(granted, now)
-        if before is not None and before.value != token.value and before.ends_at > token.ends_at:
-            return before
-        self._token, self._refused, self._claims = token, None, None
-        self._retry_at = float("-inf")
-        return token
+    def _adopt(self, flight: Flight, granted: Granted) -> Token:
+        """Take a token over, unless a better one has come by another flight, or it is not wanted any more."""
+        with self._lock:
+            self._over(flight)
+            before = self._token
+            if flight.epoch != self._epoch:
+                return self._token_of(granted)
+            self._repeats = self._repeats + 1 if before is not None and before.value == granted.token else 0
+            token = self._token_of(granted)
+            if before is not None and before.value != token.value and before.ends_at > token.ends_at:
+                return before
+            self._token, self._refused, self._claims = token, None, None
+            self._retry_at = float("-inf")
+            return token
 
-    def _token_of(self, granted: Granted, now: float) -> Token:
-        wall = self._wall()
+    def _over(self, flight: Flight) -> None:
+        if self._flight is flight:
+            self._flight = None
+
+    def _token_of(self, granted: Granted) -> Token:
+        now, wall = self._clock(), self._wall()
         life_s = granted.expires_on - wall
         if life_s <= 0:
             life_s = _DOUBTFUL_S
