@@ -68,6 +68,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenAI's own settings in the environment, none of Azure's, no proxies, no identity of this machine's."""
     for name, nothing in {"_ASSET_TAG_FILE": os.devnull, "_FOLDERS": (), "_COMMANDS": ()}.items():
         monkeypatch.setattr(identities, name, nothing)
+    azure_shim.reset_tokens()  # clients of an earlier test may still be about
     for name in CLEARED:
         monkeypatch.delenv(name, raising=False)
     for name, value in POISON.items():

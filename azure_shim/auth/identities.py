@@ -131,8 +131,7 @@ def machine_has_identity(environ: Mapping[str, str]) -> bool:
 
 def is_awaited(credential: object) -> bool:
     """Whether asking ``credential`` for a token is known to return an awaitable."""
-    kind = type(credential)
-    methods = [getattr(kind, name, None) for name in ("get_token_info", "get_token")]
+    methods = [getattr(credential, name, None) for name in ("get_token_info", "get_token")]
     found = [method for method in methods if method is not None]
     return bool(found) and all(inspect.iscoroutinefunction(method) for method in found)
 

@@ -7,25 +7,33 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from collections.abc import Generator
+from typing import Any, NamedTuple, NoReturn
 
 from azure_shim.auth.identities import Identity, authority_of, is_awaited, secrets_of
 from azure_shim.auth.secrets import fault_of, scrubbed
 from azure_shim.clouds import CLOUDS
 
-__all__ = ["Granted", "TokenSource"]
+__all__ = ["AwaitedInstead", "Granted", "TokenSource"]
 
 
 class Granted(NamedTuple):
-    """What a credential gave; the times are Unix times in seconds."""
+    """What a credential gave; the times are Unix times in seconds.
+
+    ``instead`` is why it gave the token that was refused, and no other.
+    """
 
     token: str
     expires_on: float
     refresh_on: float | None = None
+    instead: Exception | None = None
 
     def __repr__(self) -> str:
         return f"Granted(expires_on={self.expires_on}, refresh_on={self.refresh_on})"
+
+
+class AwaitedInstead(Exception):  # noqa: N818  not an error: the credential is asked in an event loop instead
+    """A credential that was taken for one that blocks returned an awaitable."""
 
 
 class TokenSource:
@@ -100,12 +108,19 @@ class TokenSource:
         Raises:
             whatever the credential raises.
             ValueError: what it returned is no token.
+            AwaitedInstead: it has to be asked by `ask_async`, which ``is_awaited`` says from now on.
         """
         plan = self._plan(refused, claims)
         try:
             options = next(plan)
             while True:
-                options = plan.send(_outcome(lambda: _request(self._credential(), self.scope, options)))  # noqa: B023
+                try:
+                    answer = _request(self._credential(), self.scope, options)
+                except Exception as error:  # noqa: BLE001  the plan says whether it matters
+                    answer = error
+                if inspect.isawaitable(answer):
+                    self._turns_out_to_be_awaited(answer)
+                options = plan.send(answer)
         except StopIteration as stop:
             granted: Granted = stop.value
             return granted
@@ -125,6 +140,13 @@ class TokenSource:
             granted: Granted = stop.value
             return granted
 
+    def _turns_out_to_be_awaited(self, answer: Any) -> NoReturn:
+        """A wrapper of an aio credential need not look like one."""
+        self.is_awaited = True
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise AwaitedInstead
+
     def _plan(self, refused: str | None, claims: str | None) -> Generator[dict[str, Any], Any, Granted]:
         """What to ask the credential, one after the other; it is sent what came of each."""
         if claims is not None:
@@ -140,8 +162,9 @@ class TokenSource:
         if granted.token == refused and claims is None and self.given is not None:
             # A caller's credential keeps its cache. What continuous access evaluation claims is the way past it.
             again = yield self._options(_issued_from(time.time()))
-            if not isinstance(again, Exception):  # not every credential takes claims
-                granted = _granted(again)
+            if isinstance(again, Exception):  # it takes no claims; and not every 401 is the token's fault
+                return granted._replace(instead=again)
+            granted = _granted(again)
         return granted
 
     def _options(self, claims: str | None) -> dict[str, Any]:
@@ -183,18 +206,6 @@ def _request(credential: Any, scope: str, options: dict[str, Any]) -> Any:
     if hasattr(credential, "get_token_info"):
         return credential.get_token_info(scope, options=options)
     return credential.get_token(scope, **options)
-
-
-def _outcome(ask: Callable[[], Any]) -> Any:
-    try:
-        answer = ask()
-    except Exception as error:  # noqa: BLE001  the plan says whether it matters
-        return error
-    if inspect.isawaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
-        return TypeError("it returned an awaitable, which a client that blocks cannot await")
-    return answer
 
 
 def _granted(answer: Any) -> Granted:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from azure_shim.auth.source import Granted, TokenSource
+from azure_shim.auth.source import AwaitedInstead, Granted, TokenSource
 from azure_shim.values import Header, TokenEvent
 
 __all__ = ["Flight", "FlightLost", "FlightOverdue", "Token", "TokenSlot", "reset_tokens", "slot_for"]
@@ -32,7 +32,7 @@ PATIENCE_S = 30.0
 
 
 class FlightLost(Exception):  # noqa: N818  not an error: whoever waited asks again
-    """The event loop in which a token was asked for ended before it came."""
+    """The event loop in which a token was asked for ended before it came, or it has to be asked for in one."""
 
 
 class FlightOverdue(Exception):  # noqa: N818  of whoever stopped waiting; the flight goes on
@@ -152,6 +152,8 @@ class TokenSlot:
     def _fly(self, flight: Flight) -> None:
         try:
             granted = self.source.ask(flight.refused, flight.claims)
+        except AwaitedInstead:
+            self._land(flight, FlightLost())
         except BaseException as error:  # noqa: BLE001  whatever it is, whoever waits must learn of it
             self._land(flight, error)
         else:
@@ -171,7 +173,10 @@ class TokenSlot:
         if isinstance(outcome, BaseException):
             self._fail(flight, outcome)
         else:
-            flight.future.set_result(self._adopt(flight, outcome))
+            token = self._adopt(flight, outcome)
+            if outcome.instead is not None:
+                self._tell(outcome.instead)
+            flight.future.set_result(token)
 
     def _fail(self, flight: Flight, error: BaseException) -> None:
         with self._lock:
@@ -179,10 +184,14 @@ class TokenSlot:
             if not isinstance(error, FlightLost):
                 self._retry_at = self._clock() + RETRY_S
             is_unseen = bool(self._users) and (self.valid() is not None or flight.refused is not None)
-        if is_unseen and self._report is not None and not isinstance(error, FlightLost):
+        if is_unseen and not isinstance(error, FlightLost):
+            self._tell(error)
+        flight.future.set_exception(error)
+
+    def _tell(self, error: BaseException) -> None:
+        if self._report is not None:
             source = self.source
             self._report(TokenEvent(source.name, source.scope, source.authority, source.failure(error)))
-        flight.future.set_exception(error)
 
     def _adopt(self, flight: Flight, granted: Granted) -> Token:
         """Take a token over, unless a better one has come by another flight, or it is not wanted any more."""
@@ -208,13 +217,13 @@ class TokenSlot:
         life_s = granted.expires_on - wall
         if life_s <= 0:
             life_s = _DOUBTFUL_S
-        if granted.refresh_on is not None:
-            until_due_s = min(granted.refresh_on - wall, life_s)
-        elif life_s > REFRESH_AHEAD_S:
+        if life_s > REFRESH_AHEAD_S:
             spread_s = min(RETRY_S, (life_s - REFRESH_AHEAD_S) / 10)  # so that a fleet does not ask all at once
             until_due_s = life_s - REFRESH_AHEAD_S + spread_s * self._chance()
         else:
             until_due_s = life_s * 2 / 3
+        if granted.refresh_on is not None:
+            until_due_s = min(until_due_s, granted.refresh_on - wall)
         if until_due_s <= 0 or self._repeats:
             # The credential's own cache, or the machine's, has nothing newer yet: soon again, then less and less often.
             until_due_s = max(until_due_s, min(RETRY_S, life_s / 2, 2.0**self._repeats))

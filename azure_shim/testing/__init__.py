@@ -10,8 +10,8 @@
         assert east.requests[-1].json()["messages"]
         assert azure.leaks == []
 
-See `FakeAzure` and `Resource` for all of it. Nothing here imports ``openai`` or an HTTP library until
-`FakeAzure.transport` is called.
+See `FakeAzure` and `Resource` for all of it, and `TokenService` for Azure's sign-in. Nothing here imports ``openai`` or
+an HTTP library until `FakeAzure.transport` is called.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from azure_shim.testing.recorded import Recorded as Recorded
     from azure_shim.testing.resource import Resource as Resource
     from azure_shim.testing.response import FakeResponse as FakeResponse
+    from azure_shim.testing.token_faults import TokenFault as TokenFault
+    from azure_shim.testing.token_requests import TokenRequest as TokenRequest
+    from azure_shim.testing.token_service import TokenService as TokenService
 
 _HOMES = {
     "FakeAzure": "fake_azure",
@@ -34,9 +37,22 @@ _HOMES = {
     "Leak": "leaks",
     "Recorded": "recorded",
     "Resource": "resource",
+    "TokenFault": "token_faults",
+    "TokenRequest": "token_requests",
+    "TokenService": "token_service",
 }
 
-__all__ = ["FakeAzure", "FakeResponse", "Fault", "Leak", "Recorded", "Resource"]
+__all__ = [
+    "FakeAzure",
+    "FakeResponse",
+    "Fault",
+    "Leak",
+    "Recorded",
+    "Resource",
+    "TokenFault",
+    "TokenRequest",
+    "TokenService",
+]
 
 
 def __getattr__(name: str) -> Any:

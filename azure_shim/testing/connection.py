@@ -11,20 +11,18 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
-from azure_shim.testing import core, errors
+from azure_shim.testing import errors
 from azure_shim.testing.faults import Fault
 from azure_shim.testing.recorded import Connection, Headers, Recorded
 from azure_shim.testing.response import FakeResponse
 
 if TYPE_CHECKING:
     from azure_shim.testing.bodies import Body
-    from azure_shim.testing.fake_azure import FakeAzure
-    from azure_shim.testing.resource import Resource
 
-__all__ = ["serve"]
+__all__ = ["Front", "serve"]
 
 _LINE_BYTES = 64 * 1024
 _HEADERS = 256
@@ -41,13 +39,40 @@ class _BrokenOffError(Exception):
     """A fault ends the connection."""
 
 
-def serve(azure: FakeAzure, resource: Resource, sock: socket.socket, peer: tuple[str, int]) -> None:
+class Front(Protocol):
+    """What answers behind a connection. For the last three see `azure_shim.testing.resource.Resource`."""
+
+    name: str
+    chunk_delay_s: float
+    sleep: Callable[[float], Any] | None
+
+    @property
+    def is_stopped(self) -> bool: ...
+
+    def next_connection(self) -> int:
+        """The number of a new connection."""
+        ...
+
+    def new_body(self) -> Body:
+        """Where the body of a request that is coming in goes."""
+        ...
+
+    def record(self, request: Recorded) -> None:
+        """Take down a request whose client went away before all of it had come."""
+        ...
+
+    def answer(self, request: Recorded) -> FakeResponse:
+        """Take down a request, and answer it."""
+        ...
+
+
+def serve(front: Front, sock: socket.socket, peer: tuple[str, int]) -> None:
     """Answer the requests of a connection until one side ends it."""
-    origin = Connection(azure.next_connection(), peer[:2], isinstance(sock, ssl.SSLSocket))
+    origin = Connection(front.next_connection(), peer[:2], isinstance(sock, ssl.SSLSocket))
     with sock.makefile("rb") as reader:
         while True:
             try:
-                request = _read_request(azure, sock, reader, origin)
+                request = _read_request(front, sock, reader, origin)
             except EOFError:
                 return
             except _MalformedError as error:
@@ -55,26 +80,26 @@ def serve(azure: FakeAzure, resource: Resource, sock: socket.socket, peer: tuple
                 return
             if request is None:
                 return
-            if not _respond(azure, resource, sock, request):
+            if not _respond(front, sock, request):
                 return
 
 
-def _respond(azure: FakeAzure, resource: Resource, sock: socket.socket, request: Recorded) -> bool:
+def _respond(front: Front, sock: socket.socket, request: Recorded) -> bool:
     """Answer one request; False if the connection ends with it."""
     if not request.is_complete:
-        azure.record(request, resource)
+        front.record(request)
         request.finish(False)
         return False
     keeps = request.headers.get("connection", "").lower() != "close"
     delivered = False
     try:
         try:
-            response = core.answer(azure, resource, request)
+            response = front.answer(request)
         except Exception as error:  # noqa: BLE001  a bug here, or in a test's own answer, must not look like Azure
             traceback.print_exc(file=sys.stderr)
             response = errors.plain(500, "FakeAzureFailed", f"{type(error).__name__}: {error}").response()
             response.headers = [*response.pairs, ("x-should-retry", "false")]
-        _Writer(resource, sock, response).write(request.method)
+        _Writer(front, sock, response).write(request.method)
         delivered = True
         return keeps
     except (_BrokenOffError, OSError):
@@ -86,9 +111,7 @@ def _respond(azure: FakeAzure, resource: Resource, sock: socket.socket, request:
         request.finish(delivered)
 
 
-def _read_request(
-    azure: FakeAzure, sock: socket.socket, reader: io.BufferedReader, origin: Connection
-) -> Recorded | None:
+def _read_request(front: Front, sock: socket.socket, reader: io.BufferedReader, origin: Connection) -> Recorded | None:
     try:
         line = _read_line(reader)
     except EOFError:
@@ -100,7 +123,7 @@ def _read_request(
     if version != "HTTP/1.1" or not target.startswith("/"):
         raise _MalformedError("request line")
     headers = _read_headers(reader)
-    body = azure.new_body()
+    body = front.new_body()
     if headers.get("expect", "").lower() == "100-continue":
         sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
     request = Recorded(method, target, headers, body, connection=origin)
@@ -175,8 +198,8 @@ def _head(status: int, headers: list[tuple[str, str]]) -> bytes:
 class _Writer:
     """Writes one response, with its fault."""
 
-    def __init__(self, resource: Resource, sock: socket.socket, response: FakeResponse) -> None:
-        self._resource = resource
+    def __init__(self, front: Front, sock: socket.socket, response: FakeResponse) -> None:
+        self._front = front
         self._sock = sock
         self._response = response
         self._fault: Fault | None = response.fault
@@ -234,8 +257,8 @@ class _Writer:
             self._sock.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
 
     def _pause(self) -> None:
-        if self._resource.chunk_delay_s or self._resource.sleep is not None:
-            (self._resource.sleep or time.sleep)(self._resource.chunk_delay_s)
+        if self._front.chunk_delay_s or self._front.sleep is not None:
+            (self._front.sleep or time.sleep)(self._front.chunk_delay_s)
 
     def _break_or_stall(self) -> None:
         if self._wire == "reset_mid_body":
@@ -252,7 +275,7 @@ class _Writer:
         while not self._fault.released.wait(_STALL_CHECK_S):
             if self._has_gone():
                 raise _BrokenOffError
-        if self._resource.is_stopped:
+        if self._front.is_stopped:
             raise _BrokenOffError
 
     def _has_gone(self) -> bool:

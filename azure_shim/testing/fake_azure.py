@@ -7,7 +7,7 @@ import secrets
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from typing_extensions import Self
 
@@ -17,6 +17,9 @@ from azure_shim.testing.bodies import Body
 from azure_shim.testing.leaks import Leak
 from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.resource import Resource
+
+if TYPE_CHECKING:
+    from azure_shim.testing.token_service import TokenService
 
 __all__ = ["FakeAzure"]
 
@@ -37,15 +40,22 @@ class FakeAzure:
             or deployment -> model.
         tls: the context with which the loopback servers speak TLS; None for plain http.
         body_limit_bytes: how much of a request's body is recorded, and kept in memory.
+        token_service: whose tokens every resource accepts too, while they are good and for its audience.
 
     Used as a context manager it listens on loopback while it is open; `transport` works without that.
     """
 
     def __init__(
-        self, resources: Resources, *, tls: ssl.SSLContext | None = None, body_limit_bytes: int = 1024 * 1024
+        self,
+        resources: Resources,
+        *,
+        tls: ssl.SSLContext | None = None,
+        body_limit_bytes: int = 1024 * 1024,
+        token_service: TokenService | None = None,
     ) -> None:
         self.token = secrets.token_hex(24)
         self.tls = tls
+        self.token_service = token_service
         self._body_limit_bytes = body_limit_bytes
         self._lock = threading.Lock()
         self._requests: list[Recorded] = []

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from azure_shim.testing import core
+from azure_shim.testing.bodies import Body
 from azure_shim.testing.faults import Fault, FaultOptions, FaultQueue, fault_of
 from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse, HeadersLike
@@ -159,12 +161,28 @@ class Resource:
             self.remaining_tokens = max(0, self.remaining_tokens - tokens)
             return self.remaining_requests, self.remaining_tokens
 
+    def next_connection(self) -> int:
+        """The number of a new connection."""
+        return self._azure.next_connection()
+
+    def new_body(self) -> Body:
+        """Where the body of a request that is coming in goes."""
+        return self._azure.new_body()
+
+    def record(self, request: Recorded) -> None:
+        """Take down a request that came to it."""
+        self._azure.record(request, self)
+
+    def answer(self, request: Recorded) -> FakeResponse:
+        """Check and record ``request``, then answer it, or let the fault do it that waits for it."""
+        return core.answer(self._azure, self, request)
+
     def start(self) -> None:
         """Listen on loopback (again, on the same port), and answer in process."""
         with self._lock:
             self._is_stopped = False
             if self._server is None:
-                self._server = Server(self._azure, self, self._port)
+                self._server = Server(self, self._azure.tls, self._port)
                 self._port = self._server.port
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A resource on loopback: one listening socket, one thread for each connection, HTTP/1.1 with or without TLS."""
+"""A service on loopback: one listening socket, one thread for each connection, HTTP/1.1 with or without TLS."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING
 
-from azure_shim.testing.connection import serve
-
-if TYPE_CHECKING:
-    from azure_shim.testing.fake_azure import FakeAzure
-    from azure_shim.testing.resource import Resource
+from azure_shim.testing.connection import Front, serve
 
 __all__ = ["Server"]
 
@@ -23,17 +18,17 @@ _JOIN_S = 2.0
 
 
 class Server:
-    """Listens from the moment it is made until `close`."""
+    """Listens from the moment it is made until `close`, with TLS if there is a context for it."""
 
-    def __init__(self, azure: FakeAzure, resource: Resource, port: int = 0) -> None:
-        self._azure = azure
-        self._resource = resource
+    def __init__(self, front: Front, tls: ssl.SSLContext | None, port: int = 0) -> None:
+        self._front = front
+        self._tls = tls
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._is_closing = False
         self._listener = socket.create_server((_HOST, port), backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, name=f"FakeAzure {resource.name}", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name=f"FakeAzure {front.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -61,11 +56,9 @@ class Server:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._azure.tls is not None:
+            if self._tls is not None:
                 try:
-                    connection = self._azure.tls.wrap_socket(
-                        connection, server_side=True, do_handshake_on_connect=False
-                    )
+                    connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 except (OSError, ValueError):
                     connection.close()
                     continue
@@ -81,7 +74,7 @@ class Server:
         try:
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
-            serve(self._azure, self._resource, connection, peer)
+            serve(self._front, connection, peer)
         except (OSError, ValueError):
             pass  # The client or `close` broke the connection off.
         finally:

@@ -29,12 +29,14 @@ class Effort:
     processes: int = 11
     clients: int = 1_000
     upload_bytes: int = 300_000_000
+    refresh_s: float = 3.0
+    refreshes: int = 7
     # In processes of their own, of which each takes a second to start.
     every_contender: bool = True
 
 
 FULL = Effort()
-QUICK = Effort(rounds=40, fewest_rounds=5, budget_s=5.0, processes=5, clients=200)
+QUICK = Effort(rounds=40, fewest_rounds=5, budget_s=5.0, processes=5, clients=200, refreshes=3)
 SMOKE = Effort(
     rounds=1,
     fewest_rounds=1,
@@ -50,5 +52,7 @@ SMOKE = Effort(
     processes=1,
     clients=3,
     upload_bytes=2_000_000,
+    refresh_s=1.0,
+    refreshes=1,
     every_contender=False,
 )

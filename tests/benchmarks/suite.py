@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import calls, concurrency, idle, startup, upload
+from . import calls, concurrency, idle, startup, tokens, upload
 from .effort import Effort
 from .table import Row
 
@@ -22,4 +22,6 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Row]]] = {
     "constructors": startup.constructors,
     "memory": startup.clients_in_memory,
     "upload": upload.upload,
+    "refreshes": tokens.refreshes,
+    "signing": tokens.signing,
 }

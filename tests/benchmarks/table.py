@@ -15,7 +15,20 @@ from .measure import Measured
 __all__ = ["Row", "as_json", "heading", "line", "ratios", "versions"]
 
 _WIDTH = 46
-_PACKAGES = ("openai", "httpx", "httpcore", "httpx2", "httpcore2", "aiohttp", "httpx-aiohttp", "anyio", "pydantic")
+_PACKAGES = (
+    "openai",
+    "httpx",
+    "httpcore",
+    "httpx2",
+    "httpcore2",
+    "aiohttp",
+    "httpx-aiohttp",
+    "anyio",
+    "pydantic",
+    "azure-identity",
+    "azure-core",
+    "msal",
+)
 
 
 @dataclass(frozen=True)

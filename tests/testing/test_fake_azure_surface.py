@@ -14,7 +14,17 @@ from azure_shim.testing.bodies import Content
 
 
 def test_the_exported_names_are_these() -> None:
-    assert azure_shim.testing.__all__ == ["FakeAzure", "FakeResponse", "Fault", "Leak", "Recorded", "Resource"]
+    assert azure_shim.testing.__all__ == [
+        "FakeAzure",
+        "FakeResponse",
+        "Fault",
+        "Leak",
+        "Recorded",
+        "Resource",
+        "TokenFault",
+        "TokenRequest",
+        "TokenService",
+    ]
     for name in azure_shim.testing.__all__:
         assert getattr(azure_shim.testing, name).__name__ == name
         assert getattr(azure_shim.testing, name).__doc__
