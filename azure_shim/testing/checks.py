@@ -46,14 +46,9 @@ _REQUIRED_FIELDS = {
     "/models/embeddings": ("input",),
 }
 _SDP = "application/sdp"
-# A project takes none of the older audience; a resource says of either that it would have been right (its own 401).
-_PROJECT_AUDIENCES = ("ai.azure.com", "ai.azure.us")
-_RESOURCE_AUDIENCES = (
-    *_PROJECT_AUDIENCES,
-    "cognitiveservices.azure.com",
-    "cognitiveservices.azure.us",
-    "cognitiveservices.azure.cn",
-)
+# A project takes none of the older audience, but for China, where no other is known; a resource takes either.
+_PROJECT_AUDIENCES = ("ai.azure.com", "ai.azure.us", "cognitiveservices.azure.cn")
+_RESOURCE_AUDIENCES = (*_PROJECT_AUDIENCES, "cognitiveservices.azure.com", "cognitiveservices.azure.us")
 
 
 def check(resource: Resource, request: Recorded) -> Call:
@@ -102,16 +97,9 @@ def _check_credential(resource: Resource, request: Recorded, address: Address) -
     accepted = [*resource.tokens, resource.api_key] if address.is_v1 else list(resource.tokens)
     if scheme.lower() != "bearer":
         raise errors.wrong_token()
-    if not any(_same(token, known) for known in accepted) and not _is_issued(token, resource, address):
+    audiences = _PROJECT_AUDIENCES if address.is_project else _RESOURCE_AUDIENCES
+    if not any(_same(token, known) for known in accepted) and not resource.accepts_token_of_service(token, audiences):
         raise errors.wrong_token()
-
-
-def _is_issued(token: str, resource: Resource, address: Address) -> bool:
-    """Whether the token service, if there is one, stands for a token at this address."""
-    service = resource._azure.token_service  # noqa: SLF001  only the checks ask a resource whose it is
-    return service is not None and service.is_valid(
-        token, _PROJECT_AUDIENCES if address.is_project else _RESOURCE_AUDIENCES
-    )
 
 
 def _same(given: str, known: str) -> bool:

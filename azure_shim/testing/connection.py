@@ -22,7 +22,7 @@ from azure_shim.testing.response import FakeResponse
 if TYPE_CHECKING:
     from azure_shim.testing.bodies import Body
 
-__all__ = ["Front", "serve"]
+__all__ = ["Front", "Gone", "serve"]
 
 _LINE_BYTES = 64 * 1024
 _HEADERS = 256
@@ -37,6 +37,10 @@ class _MalformedError(Exception):
 
 class _BrokenOffError(Exception):
     """A fault ends the connection."""
+
+
+Gone = Callable[[], bool]
+"""Tells whether the client that waits for an answer has gone."""
 
 
 class Front(Protocol):
@@ -61,7 +65,7 @@ class Front(Protocol):
         """Take down a request whose client went away before all of it had come."""
         ...
 
-    def answer(self, request: Recorded) -> FakeResponse:
+    def answer(self, request: Recorded, has_gone: Gone) -> FakeResponse:
         """Take down a request, and answer it."""
         ...
 
@@ -94,7 +98,7 @@ def _respond(front: Front, sock: socket.socket, request: Recorded) -> bool:
     delivered = False
     try:
         try:
-            response = front.answer(request)
+            response = front.answer(request, lambda: _has_gone(sock))
         except Exception as error:  # noqa: BLE001  a bug here, or in a test's own answer, must not look like Azure
             traceback.print_exc(file=sys.stderr)
             response = errors.plain(500, "FakeAzureFailed", f"{type(error).__name__}: {error}").response()
@@ -273,14 +277,15 @@ class _Writer:
     def _stall(self) -> None:
         assert self._fault is not None, "only a fault stalls"
         while not self._fault.released.wait(_STALL_CHECK_S):
-            if self._has_gone():
+            if _has_gone(self._sock):
                 raise _BrokenOffError
         if self._front.is_stopped:
             raise _BrokenOffError
 
-    def _has_gone(self) -> bool:
-        """Whether the client closed the connection: a client that waits for an answer sends nothing else."""
-        readable, _, _ = select.select([self._sock], [], [], 0)
-        if not readable or isinstance(self._sock, ssl.SSLSocket):
-            return bool(readable)
-        return self._sock.recv(1, socket.MSG_PEEK) == b""
+
+def _has_gone(sock: socket.socket) -> bool:
+    """Whether the client closed the connection: a client that waits for an answer sends nothing else."""
+    readable, _, _ = select.select([sock], [], [], 0)
+    if not readable or isinstance(sock, ssl.SSLSocket):
+        return bool(readable)
+    return sock.recv(1, socket.MSG_PEEK) == b""

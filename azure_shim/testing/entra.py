@@ -12,8 +12,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from azure_shim.testing.application import grant_of
+from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse
-from azure_shim.testing.token_requests import Incoming, Issued, RefusedError, TokenRequest, claims_of
+from azure_shim.testing.token_requests import Issued, RefusedError, TokenRequest, claims_of, form_of
 
 if TYPE_CHECKING:
     from azure_shim.testing.token_service import TokenService
@@ -31,12 +32,12 @@ class Entra:
     def __init__(self, service: TokenService) -> None:
         self._service = service
 
-    def read(self, incoming: Incoming) -> TokenRequest | None:
+    def read(self, request: Recorded) -> TokenRequest | None:
         """A request to the token endpoint, whatever it says."""
-        found = _TOKEN.fullmatch(incoming.path)
-        if found is None or incoming.method != "POST":
+        found = _TOKEN.fullmatch(request.path)
+        if found is None or request.method != "POST":
             return None
-        form = incoming.form
+        form = form_of(request)
         return TokenRequest(
             endpoint="entra",
             grant=grant_of(form),
@@ -46,22 +47,22 @@ class Entra:
             claims=claims_of(form.get("claims")),
         )
 
-    def look_up(self, incoming: Incoming) -> FakeResponse:
+    def look_up(self, request: Recorded) -> FakeResponse:
         """The tenant's configuration, and where one is found."""
-        found = _CONFIGURATION.fullmatch(incoming.path)
+        found = _CONFIGURATION.fullmatch(request.path)
         if found is not None:
             if not self._is_tenant(found[1]):
-                return _refused(incoming, _no_tenant(found[1]))
-            return FakeResponse.json(_configuration(_base(incoming), found[1]))
-        if incoming.path == "/common/discovery/instance":
-            return FakeResponse.json(self._discovery(incoming))
+                return _refused(request, _no_tenant(found[1]))
+            return FakeResponse.json(_configuration(_base(request), found[1]))
+        if request.path == "/common/discovery/instance":
+            return FakeResponse.json(self._discovery(request))
         return FakeResponse(
             404, {"content-type": "text/html"}, b"<html><body>404 - File or directory not found.</body>"
         )
 
-    def check(self, asked: TokenRequest, incoming: Incoming) -> None:
+    def check(self, asked: TokenRequest, request: Recorded) -> None:
         """Check tenant, grant, application and scope, in this order."""
-        form = incoming.form
+        form = form_of(request)
         if not self._is_tenant(str(asked.tenant)):
             raise _no_tenant(str(asked.tenant))
         kind = form.get("grant_type", "")
@@ -69,7 +70,7 @@ class Entra:
             raise RefusedError(
                 400, "unsupported_grant_type", f"The app requested an unsupported grant type '{kind}'.", 70003
             )
-        self._service.application.check(form, _base(incoming) + incoming.path, self._service.now())
+        self._service.application.check(form, _base(request) + request.path, self._service.now())
         if not asked.scope:
             raise RefusedError(
                 400, "invalid_request", "The request body must contain the following parameter: 'scope'.", 900144
@@ -94,15 +95,15 @@ class Entra:
             body["refresh_in"] = issued.refresh_in_s
         return FakeResponse.json({**body, "access_token": issued.token}, headers=_NEVER_STORE)
 
-    def refused(self, asked: TokenRequest, incoming: Incoming, reason: RefusedError) -> FakeResponse:
+    def refused(self, asked: TokenRequest, request: Recorded, reason: RefusedError) -> FakeResponse:
         """An OAuth error with the numbers that Entra's support asks for."""
-        return _refused(incoming, reason)
+        return _refused(request, reason)
 
     def _is_tenant(self, tenant: str) -> bool:
         return tenant.lower() == self._service.tenant_id
 
-    def _discovery(self, incoming: Incoming) -> dict[str, Any]:
-        base = _base(incoming)
+    def _discovery(self, request: Recorded) -> dict[str, Any]:
+        base = _base(request)
         host = base.partition("://")[2]
         return {
             "tenant_discovery_endpoint": f"{base}/{self._service.tenant_id}/v2.0/.well-known/openid-configuration",
@@ -111,10 +112,10 @@ class Entra:
         }
 
 
-def entra_error(incoming: Incoming, reason: RefusedError) -> dict[str, Any]:
+def entra_error(request: Recorded, reason: RefusedError) -> dict[str, Any]:
     """The JSON of one of Entra's refusals."""
     trace_id = str(uuid.uuid4())
-    correlation_id = incoming.headers.get("client-request-id") or str(uuid.uuid4())
+    correlation_id = request.headers.get("client-request-id") or str(uuid.uuid4())
     timestamp = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     return {
         "error": reason.error,
@@ -128,8 +129,8 @@ def entra_error(incoming: Incoming, reason: RefusedError) -> dict[str, Any]:
     }
 
 
-def _refused(incoming: Incoming, reason: RefusedError) -> FakeResponse:
-    return FakeResponse.json(entra_error(incoming, reason), reason.status, _NEVER_STORE)
+def _refused(request: Recorded, reason: RefusedError) -> FakeResponse:
+    return FakeResponse.json(entra_error(request, reason), reason.status, _NEVER_STORE)
 
 
 def _no_tenant(tenant: str) -> RefusedError:
@@ -143,9 +144,9 @@ def _no_tenant(tenant: str) -> RefusedError:
     )
 
 
-def _base(incoming: Incoming) -> str:
+def _base(request: Recorded) -> str:
     """The origin, by the name that the client used: ``localhost`` or ``127.0.0.1``."""
-    return f"https://{incoming.headers.get('host', '')}"
+    return f"https://{request.headers.get('host', '')}"
 
 
 def _configuration(base: str, tenant: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 from azure_shim.testing import errors
 from azure_shim.testing.recorded import Recorded
@@ -60,20 +61,38 @@ class FaultOptions:
 Builder = Callable[[FaultOptions], Answer]
 
 
-class FaultQueue:
-    """The faults of one resource, first in, first out."""
+class Queued(Protocol):
+    """What a queue has to know of a fault; see `Fault`."""
+
+    times: int | None
+
+    @property
+    def wire(self) -> str:
+        """What happens to the connection, ``""`` for an ordinary answer."""
+        ...
+
+    def release(self) -> None:
+        """Let the requests go on that the fault holds."""
+
+
+_FaultT = TypeVar("_FaultT", bound=Queued)
+
+
+class FaultQueue(Generic[_FaultT]):
+    """The faults of one service, first in, first out."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[Fault] = []
-        self._met: list[Fault] = []
+        self._waiting: list[_FaultT] = []
+        self._met: list[_FaultT] = []
 
-    def add(self, fault: Fault) -> Fault:
+    def add(self, fault: _FaultT) -> _FaultT:
+        """Put a fault at the end of the line."""
         with self._lock:
             self._waiting.append(fault)
         return fault
 
-    def take(self) -> Fault | None:
+    def take(self) -> _FaultT | None:
         """The fault for the next request, if there is one."""
         with self._lock:
             if not self._waiting:

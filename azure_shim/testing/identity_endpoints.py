@@ -13,8 +13,9 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse
-from azure_shim.testing.token_requests import Incoming, Issued, RefusedError, TokenRequest
+from azure_shim.testing.token_requests import Issued, RefusedError, TokenRequest
 
 if TYPE_CHECKING:
     from azure_shim.testing.token_service import TokenService
@@ -43,14 +44,14 @@ class IdentityEndpoints:
         for path in paths:
             path.unlink(missing_ok=True)
 
-    def read(self, incoming: Incoming) -> TokenRequest | None:
+    def read(self, request: Recorded) -> TokenRequest | None:
         """A request to one of the three; the first of Arc's two, which brings no key, is a look-up."""
-        endpoint = _ENDPOINTS.get(incoming.path)
-        if endpoint is None or incoming.method != "GET":
+        endpoint = _ENDPOINTS.get(request.path)
+        if endpoint is None or request.method != "GET":
             return None
-        if endpoint == "arc" and "authorization" not in incoming.headers:
+        if endpoint == "arc" and "authorization" not in request.headers:
             return None
-        query = incoming.query
+        query = request.query
         return TokenRequest(
             endpoint=endpoint,
             grant="managed",
@@ -60,11 +61,11 @@ class IdentityEndpoints:
             resource_id=next((query[name] for name in _RESOURCE_ID_SPELLINGS if name in query), None),
         )
 
-    def look_up(self, incoming: Incoming) -> FakeResponse:
+    def look_up(self, request: Recorded) -> FakeResponse:
         """Arc's challenge: a file that only those may read who may have the machine's tokens."""
-        if _ENDPOINTS.get(incoming.path) != "arc":
+        if _ENDPOINTS.get(request.path) != "arc":
             return FakeResponse.json({"error": "Not found"}, 404)
-        if incoming.headers.get("metadata") != "true":
+        if request.headers.get("metadata") != "true":
             return _oauth(_no_metadata())
         key = secrets.token_urlsafe(48)
         path = self._service.key_folder() / f"{uuid.uuid4()}.key"
@@ -74,21 +75,21 @@ class IdentityEndpoints:
             self._arc_keys[key] = path
         return FakeResponse(401, {"www-authenticate": f"Basic realm={path}"})
 
-    def check(self, asked: TokenRequest, incoming: Incoming) -> None:
+    def check(self, asked: TokenRequest, request: Recorded) -> None:
         """Check that a process of this machine asks, for a resource, as an identity that the machine has."""
-        version = incoming.query.get("api-version")
+        version = request.query.get("api-version")
         if asked.endpoint == "app_service":
-            if not hmac.compare_digest(incoming.headers.get("x-identity-header", "").encode(), self._header):
+            if not hmac.compare_digest(request.headers.get("x-identity-header", "").encode(), self._header):
                 raise RefusedError(401, "unauthorized_client", "The X-IDENTITY-HEADER is missing or incorrect.")
             if version != _APP_SERVICE_VERSION:
                 raise RefusedError(400, "invalid_request", f"The api-version '{version}' is not supported.")
         else:
-            if incoming.headers.get("metadata") != "true":
+            if request.headers.get("metadata") != "true":
                 raise _no_metadata()
             if not version:
                 raise RefusedError(400, "invalid_request", "Required query variable 'api-version' is missing")
             if asked.endpoint == "arc":
-                self._check_arc_key(incoming.headers["authorization"])
+                self._check_arc_key(request.headers["authorization"])
         if not asked.scope:
             raise RefusedError(400, "invalid_request", "Required query variable 'resource' is missing")
         known, given = self._service.identities, (asked.client_id, asked.object_id, asked.resource_id)
@@ -115,7 +116,7 @@ class IdentityEndpoints:
             body["refresh_in"] = str(issued.refresh_in_s)
         return FakeResponse.json(body)
 
-    def refused(self, asked: TokenRequest, incoming: Incoming, reason: RefusedError) -> FakeResponse:
+    def refused(self, asked: TokenRequest, request: Recorded, reason: RefusedError) -> FakeResponse:
         """Each in its own shape."""
         if asked.endpoint != "app_service":
             return _oauth(reason)

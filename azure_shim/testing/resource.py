@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from azure_shim.testing import core
 from azure_shim.testing.bodies import Body
+from azure_shim.testing.connection import Gone
 from azure_shim.testing.faults import Fault, FaultOptions, FaultQueue, fault_of
 from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse, HeadersLike
@@ -50,7 +51,7 @@ class Resource:
         self._server: Server | None = None
         self._port = 0
         self._lock = threading.Lock()
-        self._faults = FaultQueue()
+        self._faults: FaultQueue[Fault] = FaultQueue()
         self._is_stopped = False
         self.name = name
         self.deployments = deployments
@@ -161,6 +162,11 @@ class Resource:
             self.remaining_tokens = max(0, self.remaining_tokens - tokens)
             return self.remaining_requests, self.remaining_tokens
 
+    def accepts_token_of_service(self, token: str, audiences: Iterable[str]) -> bool:
+        """Whether the token service, if there is one, stands for a token that is for one of these hosts."""
+        service = self._azure.token_service
+        return service is not None and service.is_valid(token, audiences)
+
     def next_connection(self) -> int:
         """The number of a new connection."""
         return self._azure.next_connection()
@@ -173,7 +179,7 @@ class Resource:
         """Take down a request that came to it."""
         self._azure.record(request, self)
 
-    def answer(self, request: Recorded) -> FakeResponse:
+    def answer(self, request: Recorded, has_gone: Gone) -> FakeResponse:
         """Check and record ``request``, then answer it, or let the fault do it that waits for it."""
         return core.answer(self._azure, self, request)
 

@@ -23,12 +23,13 @@ class Server:
     def __init__(self, front: Front, tls: ssl.SSLContext | None, port: int = 0) -> None:
         self._front = front
         self._tls = tls
+        self._threads = f"azure_shim.testing {front.name}"
         self._lock = threading.Lock()
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._is_closing = False
         self._listener = socket.create_server((_HOST, port), backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, name=f"FakeAzure {front.name}", daemon=True)
+        self._thread = threading.Thread(target=self._accept, name=self._threads, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -62,7 +63,7 @@ class Server:
                 except (OSError, ValueError):
                     connection.close()
                     continue
-            thread = threading.Thread(target=self._serve, args=(connection, peer), name="FakeAzure", daemon=True)
+            thread = threading.Thread(target=self._serve, args=(connection, peer), name=self._threads, daemon=True)
             with self._lock:
                 if self._is_closing:
                     connection.close()

@@ -10,7 +10,7 @@ from azure_shim.testing.application import wrong_secret
 from azure_shim.testing.response import FakeResponse
 from azure_shim.testing.token_requests import RefusedError
 
-__all__ = ["PRESETS", "TokenFault", "TokenFaults", "token_fault"]
+__all__ = ["PRESETS", "TokenFault", "token_fault"]
 
 _WIRE = ("reset", "stall")
 _REFUSALS: dict[str, Callable[[str], RefusedError]] = {
@@ -57,9 +57,9 @@ class TokenFault:
         self.released.set()
 
     @property
-    def is_on_wire(self) -> bool:
-        """Whether it happens to the connection, and is no answer."""
-        return self.name in _WIRE
+    def wire(self) -> str:
+        """What happens to the connection, ``""`` for an ordinary answer."""
+        return self.name if self.name in _WIRE else ""
 
     def answer(self, client_id: str | None, refused: Callable[[RefusedError], FakeResponse]) -> FakeResponse:
         """The answer instead of a token; ``refused`` gives a refusal the shape of the endpoint."""
@@ -76,44 +76,6 @@ class TokenFault:
         status = self.status or 500
         error = "invalid_request" if status < 500 else "server_error"
         return RefusedError(status, error, f"The test asked for the status {status}.")
-
-
-class TokenFaults:
-    """The faults of one service, first in, first out."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: list[TokenFault] = []
-        self._met: list[TokenFault] = []
-
-    def add(self, fault: TokenFault) -> TokenFault:
-        """Put a fault at the end of the line."""
-        with self._lock:
-            self._waiting.append(fault)
-        return fault
-
-    def take(self) -> TokenFault | None:
-        """The fault for the request that has just come, if there is one."""
-        with self._lock:
-            if not self._waiting:
-                return None
-            fault = self._waiting[0]
-            if fault.times is not None:
-                fault.times -= 1
-                if fault.times == 0:
-                    self._waiting.pop(0)
-            if fault.is_on_wire:
-                self._met.append(fault)
-        fault.reached.set()
-        return fault
-
-    def clear(self) -> None:
-        """Forget those that wait, and release those that hold a request."""
-        with self._lock:
-            faults = [*self._waiting, *self._met]
-            self._waiting, self._met = [], []
-        for fault in faults:
-            fault.release()
 
 
 def token_fault(preset: str | None, status: int | None, times: int | None, retry_after: int | None) -> TokenFault:

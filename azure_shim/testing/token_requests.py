@@ -6,11 +6,12 @@ import json
 import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
+from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse
 
-__all__ = ["Incoming", "Issued", "RefusedError", "SignIn", "TokenRequest"]
+__all__ = ["Issued", "RefusedError", "SignIn", "TokenRequest", "claims_of", "form_of"]
 
 
 @dataclass(frozen=True)
@@ -57,29 +58,9 @@ class Issued:
         return self.expires_on - self.issued_on
 
 
-@dataclass(frozen=True)
-class Incoming:
-    """One HTTP request as it came; names of headers are in lower case."""
-
-    method: str
-    target: str = field(repr=False)
-    headers: dict[str, str] = field(repr=False)
-    body: bytes = field(repr=False, default=b"")
-
-    @property
-    def path(self) -> str:
-        """The path without the query."""
-        return urlsplit(self.target).path
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters in the query."""
-        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
-
-    @property
-    def form(self) -> dict[str, str]:
-        """The parameters in a form's body."""
-        return dict(parse_qsl(self.body.decode("latin-1"), keep_blank_values=True))
+def form_of(request: Recorded) -> dict[str, str]:
+    """The parameters in a form's body."""
+    return dict(parse_qsl(request.body.decode("latin-1"), keep_blank_values=True))
 
 
 class RefusedError(Exception):
@@ -96,15 +77,15 @@ class RefusedError(Exception):
 class SignIn(Protocol):
     """The endpoints that share a port. What `read` takes for a look-up goes to `look_up`, all else through `check`."""
 
-    def read(self, incoming: Incoming) -> TokenRequest | None:
+    def read(self, request: Recorded) -> TokenRequest | None:
         """What is asked for; None if it is no token."""
         ...
 
-    def look_up(self, incoming: Incoming) -> FakeResponse:
+    def look_up(self, request: Recorded) -> FakeResponse:
         """The answer to what is no request for a token."""
         ...
 
-    def check(self, asked: TokenRequest, incoming: Incoming) -> None:
+    def check(self, asked: TokenRequest, request: Recorded) -> None:
         """Return if a token may be issued.
 
         Raises:
@@ -115,7 +96,7 @@ class SignIn(Protocol):
         """The answer with a token."""
         ...
 
-    def refused(self, asked: TokenRequest, incoming: Incoming, reason: RefusedError) -> FakeResponse:
+    def refused(self, asked: TokenRequest, request: Recorded, reason: RefusedError) -> FakeResponse:
         """The answer without one."""
         ...
 

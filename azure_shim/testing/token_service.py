@@ -16,10 +16,10 @@ from azure_shim.testing.application import Application
 from azure_shim.testing.certificates import server_context
 from azure_shim.testing.entra import Entra
 from azure_shim.testing.identity_endpoints import PATHS, IdentityEndpoints
-from azure_shim.testing.token_desk import Desk
+from azure_shim.testing.server import Server
+from azure_shim.testing.token_desk import Desk, Port
 from azure_shim.testing.token_faults import TokenFault, token_fault
 from azure_shim.testing.token_requests import TokenRequest
-from azure_shim.testing.token_server import TokenServer
 
 __all__ = ["TokenService"]
 
@@ -76,7 +76,7 @@ class TokenService:
         self._closing = threading.Event()
         self.wait: Callable[[float], object] = self._closing.wait
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._servers: list[TokenServer] = []
+        self._servers: list[Server] = []
 
     def __repr__(self) -> str:
         return f"<TokenService {f'at {self.authority}' if self._servers else 'that does not listen'}>"
@@ -99,7 +99,7 @@ class TokenService:
             tls, path = server_context(folder)
             self._ca_file = str(path)
         desk = self._desk
-        self._servers = [TokenServer(desk.at(Entra(self)), tls), TokenServer(desk.at(self._machine))]
+        self._servers = [Server(Port(desk, Entra(self)), tls), Server(Port(desk, self._machine), None)]
 
     def close(self) -> None:
         """Stop listening, whatever clients wait for, and remove the files."""

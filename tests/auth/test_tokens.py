@@ -142,9 +142,11 @@ class TestTimes:
         [
             # What the service itself says.
             (HOUR, 1800.0, 0.5, 1800.0),
-            (HOUR, 3599.0, 0.5, 3599.0),
             (24 * HOUR, 12 * HOUR, 0.5, 12 * HOUR),
-            (HOUR, 2 * HOUR, 0.5, HOUR),
+            # But not after the time that is good for any token:
+            (HOUR, 3599.0, 0.5, 3315.0),
+            (HOUR, 2 * HOUR, 0.5, 3315.0),
+            (60.0, 50.0, 0.5, 40.0),
             # Else 300 s ahead, later by up to a tenth of what is left and 30 s at most.
             (HOUR, None, 0.0, 3300.0),
             (HOUR, None, 0.5, 3315.0),
@@ -255,6 +257,15 @@ class TestTheSameTokenAgain:
             desk.time.until(due_at)
         assert waits == pytest.approx([2, 4, 8, 16, 30, 30, 30, 30])
 
+    def test_one_that_always_says_soon_is_not_taken_at_its_word(self, desk: Desk) -> None:
+        waits = []
+        for _ in range(6):
+            desk.credential.gives("t", HOUR, 1.0)
+            due_at = desk.fetch().due_at
+            waits.append(due_at - desk.time.clock)
+            desk.time.until(due_at)
+        assert waits == pytest.approx([1, 2, 4, 8, 16, 30])
+
     def test_it_is_asked_for_more_often_towards_its_end(self, desk: Desk) -> None:
         """Without a time of the service's to go by, after two thirds of what is left."""
         desk.fetch()
@@ -321,6 +332,19 @@ class TestFailures:
         with pytest.raises(OSError, match="down"):
             desk.fetch()
         assert len(desk.events) == 1
+
+    def test_why_a_credential_gave_the_refused_token_again_is_an_event(self, desk: Desk) -> None:
+        desk.slot.drop(desk.fetch().header, None)
+
+        def get_token_info(*scopes: str, options: dict[str, Any]) -> Given:
+            if "claims" in options:
+                raise TypeError("takes no claims")
+            return Given("canary-1", EPOCH + HOUR)
+
+        desk.credential.get_token_info = get_token_info  # type: ignore[method-assign]
+        assert desk.fetch().value == "canary-1"
+        (event,) = desk.events
+        assert event.message.endswith("TypeError: takes no claims")
 
     def test_with_no_user_left_nobody_is_told(self, desk: Desk) -> None:
         desk.fetch()
@@ -747,9 +771,9 @@ class TestForking:
             own.source._made = own.credential
             other = User()
             own.slot.enter(other)
-            own.slot.leave(own.user)
-            still_open = own.credential.closed == 0
             own.slot.leave(other)
+            still_open = own.credential.closed == 0
+            own.slot.leave(own.user)
             return still_open and own.credential.closed == 1
 
         assert in_child(check)
@@ -832,6 +856,23 @@ class TestEventLoops:
         loop.close()
         assert (flight.future.result(0).value, desk.value) == ("canary-1", "canary-1")
         assert desk.slot._flight is replacement
+
+    def test_a_credential_that_turns_out_to_be_awaited_is_asked_again_in_a_loop(self, desk: Desk) -> None:
+        class Hidden:
+            def get_token(self, *scopes: str) -> Any:
+                return self._later()
+
+            async def _later(self) -> Given:
+                return Given("canary-2", EPOCH + HOUR)
+
+        desk.source.given = Hidden()
+        flight = desk.take_off()
+        desk.land(flight)
+        assert isinstance(flight.future.exception(0), FlightLost)
+        assert desk.source.is_awaited
+        again = desk.take_off()
+        asyncio.run(desk.slot.fly(again))
+        assert (again.future.result(0).value, desk.events) == ("canary-2", [])
 
     def test_three_loops_one_after_the_other_share_one_token(self, desk: Desk, awaited: Awaited) -> None:
         async def main() -> str:

@@ -86,13 +86,16 @@ class TestEntra:
         assert claims["iat"] == claims["nbf"] == claims["exp"] - 3600
         assert claims["uti"]
 
-    @pytest.mark.parametrize("kind", ENTRA)
-    @pytest.mark.parametrize("name", ["EnvironmentCredential", "DefaultAzureCredential"])
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [
+            *((kind, "DefaultAzureCredential") for kind in ENTRA),
+            *((kind, "EnvironmentCredential") for kind in ENTRA if kind != "workload"),
+        ],
+    )
     def test_by_the_environment(
         self, kind: str, name: str, service: TokenService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if kind == "workload" and name == "EnvironmentCredential":
-            pytest.skip("that is no credential of it")
         environment_of(service, kind, monkeypatch)
         with getattr(azure.identity, name)(disable_instance_discovery=True) as credential:
             assert credential.get_token(CLASSIC).token == service.tokens[0]
