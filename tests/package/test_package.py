@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import azure_shim
-from azure_shim.testing import FakeAzure
+from azure_shim.testing import FakeAzure, TokenService
 from tests.conftest import OWN_LIBRARY
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +65,12 @@ def snippets() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its snippets in order, against a FakeAzure that plays `my-resource`, with the calls that they promise."""
-    with FakeAzure({"my-resource": {"prod-4o": "gpt-4o", "gpt-4o": "gpt-4o"}}) as azure:
+    models = {"my-resource": {"prod-4o": "gpt-4o", "gpt-4o": "gpt-4o"}}
+    with TokenService() as service, FakeAzure(models, token_service=service) as azure:
+        for name, value in service.environment("client_secret").items():
+            monkeypatch.setenv(name, value)
         resource = azure["my-resource"]
         space: dict[str, Any] = {"get_token": lambda: next(iter(resource.tokens))}
         promised = []
@@ -76,11 +79,15 @@ def test_the_readme_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> Non
                 promised.append((method, url.replace("https://my-resource.openai.azure.com", "")))
             code = code.replace("https://my-resource.openai.azure.com", resource.endpoint)
             code = code.replace('api_key="..."', f'api_key="{resource.api_key}"')
+            # The authority is none of those that Microsoft's own would vouch for.
+            code = code.replace("AzureCredential()", "AzureCredential(disable_instance_discovery=True)")
             exec(compile(code, "README.md", "exec"), space)
         seen = [(r.method, r.raw_path) for r in resource.requests]
         assert set(promised) <= set(seen)
         assert len(promised) == 2
         assert azure.leaks == []
+        assert [asked.grant for asked in service.requests] == ["client_secret"]
+        space["credential"].close()
     printed = capsys.readouterr().out
     assert "does not offer POST /v1/moderations" in printed
     assert "deployment='gpt-4o'" in printed
