@@ -20,7 +20,7 @@ MODEL = os.environ.get("AZURE_OPENAI_DEPLOYMENT", "gpt-4o")
 
 @contextlib.contextmanager
 def somewhere_to_run() -> Iterator[TokenService | None]:
-    """The variables of a machine that has an identity: this one's own, or made up ones with the services behind them."""
+    """The variables of a machine that has an identity: its own, or made up ones with the services behind them."""
     if os.environ.get("AZURE_OPENAI_ENDPOINT"):
         yield None
         return

@@ -37,7 +37,7 @@ def main() -> None:
             chunks = client.chat.completions.create(
                 model=MODEL, messages=[{"role": "user", "content": "Say hello from a pod."}], stream=True
             )
-            print("".join(c.choices[0].delta.content or "" for c in chunks if c.choices and c.choices[0].delta))
+            print("".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices))
             if service is None:
                 return
             # Kubernetes writes a new token into the file every hour; azure-identity reads it when it needs it.

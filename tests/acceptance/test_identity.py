@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,12 @@ import openai
 import pytest
 
 import azure_shim
-from azure_shim.testing import FakeAzure, TokenService
+from azure_shim.testing import TokenService
 from tests.conftest import LIBRARIES, Colour
-from tests.servers import MESSAGES
+from tests.identities import chat, client_secret, line
 
 CLASSIC, V1 = "https://cognitiveservices.azure.com/.default", "https://ai.azure.com/.default"
 MANAGED = ("app_service", "imds", "arc")
-
-
-@pytest.fixture
-def service() -> Iterator[TokenService]:
-    with TokenService() as found:
-        yield found
-
-
-@pytest.fixture
-def azure_openai(service: TokenService) -> Iterator[FakeAzure]:
-    with FakeAzure({"eastus": {"gpt-4o": "gpt-4o"}}, token_service=service) as found:
-        yield found
-        assert found.leaks == []
-        assert found.refused == []
-
-
-@pytest.fixture
-def endpoint(azure_openai: FakeAzure) -> str:
-    return azure_openai["eastus"].endpoint
 
 
 @pytest.fixture
@@ -63,11 +43,6 @@ def environment_of(service: TokenService, tmp_path: Path, monkeypatch: pytest.Mo
             monkeypatch.setenv(name, value)
 
     return set_variables
-
-
-def chat(colour: Colour, client: Any, **options: Any) -> str:
-    answer = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, **options)
-    return str(answer.choices[0].message.content)
 
 
 def entra(service: TokenService) -> dict[str, Any]:
@@ -183,18 +158,15 @@ async def closed(*credentials: Any) -> None:
 
 def credentials(service: TokenService, module: Any) -> dict[str, Any]:
     """One of each that needs no environment, sync or aio."""
-    line = {"authority": service.authority, "disable_instance_discovery": True, "connection_verify": service.ca_file}
-    who = (service.tenant_id, service.client_id)
-    secret = module.ClientSecretCredential(*who, service.client_secret, **line)
+    who, own = (service.tenant_id, service.client_id), line(service)
+    secret = client_secret(service, module)
     return {
         "secret": secret,
-        "certificate": module.CertificateCredential(*who, certificate_path=service.certificate_file, **line),
+        "certificate": module.CertificateCredential(*who, certificate_path=service.certificate_file, **own),
         "workload": module.WorkloadIdentityCredential(
-            tenant_id=who[0], client_id=who[1], token_file_path=service.federated_token_file, **line
+            tenant_id=who[0], client_id=who[1], token_file_path=service.federated_token_file, **own
         ),
-        "chain": module.ChainedTokenCredential(
-            module.ClientSecretCredential(*who, service.client_secret, **line), module.AzureCliCredential()
-        ),
+        "chain": module.ChainedTokenCredential(client_secret(service, module), module.AzureCliCredential()),
     }
 
 
@@ -277,11 +249,8 @@ def test_the_scope_can_be_overridden_in_every_mode(
 
 
 def test_another_tenant_of_a_credential_is_another_token(colour: Colour, service: TokenService, endpoint: str) -> None:
-    line = {"authority": service.authority, "disable_instance_discovery": True, "connection_verify": service.ca_file}
     other = service.tenant_id.upper()  # the same to the service, and another one to whoever asks
-    with azure.identity.ClientSecretCredential(
-        service.tenant_id, service.client_id, service.client_secret, additionally_allowed_tenants=["*"], **line
-    ) as credential:
+    with client_secret(service, azure.identity, additionally_allowed_tenants=["*"]) as credential:
         given: dict[str, Any] = {"azure_endpoint": endpoint, "credential": credential}
         chat(colour, colour.client(**given))
         chat(colour, colour.client(**given, azure_entra_tenant_id=other))

@@ -9,7 +9,6 @@ import pickle
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import azure.identity
@@ -19,44 +18,14 @@ import pytest
 
 from azure_shim.testing import FakeAzure, TokenService
 from tests.conftest import Colour
-from tests.servers import MESSAGES
+from tests.identities import chat, client_secret
 
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenService]:
-    with TokenService() as found:
-        for name, value in found.environment("client_secret").items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
-@pytest.fixture
-def azure_openai(service: TokenService) -> Iterator[FakeAzure]:
-    with FakeAzure({"eastus": {"gpt-4o": "gpt-4o"}}, token_service=service) as found:
-        yield found
-        assert found.leaks == []
-
-
-@pytest.fixture
-def endpoint(azure_openai: FakeAzure) -> str:
-    return azure_openai["eastus"].endpoint
-
-
-def chat(colour: Colour, client: Any, **options: Any) -> Any:
-    return colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, **options)
+pytestmark = pytest.mark.usefixtures("service_principal")
 
 
 def unretried(service: TokenService) -> Any:
     """The real credential without azure-core's own back-off, which is seconds."""
-    return azure.identity.ClientSecretCredential(
-        service.tenant_id,
-        service.client_id,
-        service.client_secret,
-        authority=service.authority,
-        disable_instance_discovery=True,
-        connection_verify=service.ca_file,
-        retry_total=0,
-    )
+    return client_secret(service, azure.identity, retry_total=0)
 
 
 def test_the_error_names_credential_scope_authority_and_reason(
@@ -155,16 +124,7 @@ def test_a_silent_service_holds_a_call_no_longer_than_its_timeout(
     given: dict[str, Any] = {"azure_auth_mode": "entra"}
     if kind != "settings":
         module = azure.identity.aio if kind == "aio credential" else azure.identity
-        given = {
-            "credential": module.ClientSecretCredential(
-                service.tenant_id,
-                service.client_id,
-                service.client_secret,
-                authority=service.authority,
-                disable_instance_discovery=True,
-                connection_verify=service.ca_file,
-            )
-        }
+        given = {"credential": client_secret(service, module)}
     client = colour.client(azure_endpoint=endpoint, max_retries=0, **given)
     held = service.fail_next("stall")
     start = time.monotonic()

@@ -16,33 +16,12 @@ import pytest
 import azure_shim
 from azure_shim.testing import FakeAzure, FakeResponse, TokenService
 from tests.conftest import LIBRARIES, Colour
+from tests.identities import chat, client_secret, sent
 from tests.servers import MESSAGES
 
+pytestmark = pytest.mark.usefixtures("service_principal")
+
 CLAIMS = {"access_token": {"nbf": {"essential": True, "value": "1700000000"}}}
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenService]:
-    with TokenService() as found:
-        for name, value in found.environment("client_secret").items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
-@pytest.fixture
-def azure_openai(service: TokenService) -> Iterator[FakeAzure]:
-    models = {"gpt-4o": "gpt-4o", "whisper": "whisper"}
-    with FakeAzure({"eastus": models}, token_service=service) as found:
-        yield found
-        assert found.leaks == []
-
-
-def chat(colour: Colour, client: Any, **options: Any) -> Any:
-    return colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, **options)
-
-
-def sent(azure_openai: FakeAzure) -> list[str]:
-    return [request.headers["authorization"].removeprefix("Bearer ") for request in azure_openai.requests]
 
 
 Make = Callable[..., Any]
@@ -64,13 +43,11 @@ def kind() -> str:
 def make(
     kind: str, colour: Colour, service: TokenService, azure_openai: FakeAzure, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Make]:
-    line = {"authority": service.authority, "disable_instance_discovery": True, "connection_verify": service.ca_file}
-    who = (service.tenant_id, service.client_id, service.client_secret)
     credential: Any = None
     if kind == "sync credential":
-        credential = azure.identity.ClientSecretCredential(*who, **line)
+        credential = client_secret(service, azure.identity)
     elif kind == "aio credential":
-        credential = azure.identity.aio.ClientSecretCredential(*who, **line)
+        credential = client_secret(service, azure.identity.aio)
     elif kind == "managed":
         for name, value in service.environment("app_service").items():
             monkeypatch.setenv(name, value)

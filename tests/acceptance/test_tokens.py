@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import azure.identity
@@ -21,27 +21,10 @@ import azure_shim
 from azure_shim.auth import tokens
 from azure_shim.testing import FakeAzure, TokenService
 from tests.conftest import Colour
+from tests.identities import chat, client_secret, sent
 from tests.servers import MESSAGES
 
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenService]:
-    with TokenService() as found:
-        for name, value in found.environment("client_secret").items():
-            monkeypatch.setenv(name, value)
-        yield found
-
-
-@pytest.fixture
-def azure_openai(service: TokenService) -> Iterator[FakeAzure]:
-    with FakeAzure({"eastus": {"gpt-4o": "gpt-4o"}}, token_service=service) as found:
-        yield found
-        assert found.leaks == []
-
-
-@pytest.fixture
-def endpoint(azure_openai: FakeAzure) -> str:
-    return azure_openai["eastus"].endpoint
+pytestmark = pytest.mark.usefixtures("service_principal")
 
 
 class Clock:
@@ -71,20 +54,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def chat(colour: Colour, client: Any, **options: Any) -> Any:
-    return colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, **options)
-
-
 def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
     """Wait for what another thread does."""
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         threading.Event().wait(0.005)
-
-
-def sent(azure_openai: FakeAzure) -> list[str]:
-    return [request.headers["authorization"].removeprefix("Bearer ") for request in azure_openai.requests]
 
 
 class TestSingleFlight:
@@ -116,14 +91,7 @@ class TestSingleFlight:
         service.delay_s = 0.2
 
         async def main() -> None:
-            credential = module.ClientSecretCredential(
-                service.tenant_id,
-                service.client_id,
-                service.client_secret,
-                authority=service.authority,
-                disable_instance_discovery=True,
-                connection_verify=service.ca_file,
-            )
+            credential = client_secret(service, module)
             async with azure_shim.AsyncOpenAI(azure_endpoint=endpoint, credential=credential) as client:
                 calls = [client.chat.completions.create(model="gpt-4o", messages=MESSAGES) for _ in range(200)]
                 await asyncio.gather(*calls)
@@ -390,16 +358,10 @@ class TestEventLoops:
     ) -> None:
         """P5, B36. The best of three: the machine that runs this has other things to do."""
         service.delay_s = 0.5
-        line = {
-            "authority": service.authority,
-            "disable_instance_discovery": True,
-            "connection_verify": service.ca_file,
-        }
-        who = (service.tenant_id, service.client_id, service.client_secret)
 
         async def main() -> float:
             module = azure.identity.aio if kind == "aio" else azure.identity
-            credential = module.ClientSecretCredential(*who, **line)
+            credential = client_secret(service, module)
             arguments: dict[str, Any] = {"credential": credential}
             if kind == "settings":
                 arguments = {"azure_auth_mode": "entra"}
@@ -454,14 +416,7 @@ class TestEventLoops:
         held = service.fail_next("stall")
 
         async def main() -> None:
-            credential = azure.identity.aio.ClientSecretCredential(
-                service.tenant_id,
-                service.client_id,
-                service.client_secret,
-                authority=service.authority,
-                disable_instance_discovery=True,
-                connection_verify=service.ca_file,
-            )
+            credential = client_secret(service, azure.identity.aio)
             client = azure_shim.AsyncOpenAI(azure_endpoint=endpoint, credential=credential, max_retries=0)
             async with credential, client:
                 first = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=MESSAGES))

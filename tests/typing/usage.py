@@ -6,7 +6,13 @@ import openai
 from typing_extensions import assert_type
 
 import azure_shim
-from azure_shim.testing import FakeAzure
+from azure_shim.testing import FakeAzure, TokenService
+
+
+class Credential:
+    """As azure-core's protocol wants one."""
+
+    def get_token(self, *scopes: str, **options: object) -> object: ...
 
 
 def token() -> str:
@@ -30,9 +36,18 @@ def constructors() -> None:
     plain.embeddings.create(model="e", input="x")
 
 
+def without_a_key() -> None:
+    client = azure_shim.OpenAI(azure_endpoint="r.openai.azure.com", credential=Credential())
+    client.warm_up()
+    azure_shim.OpenAI(resource_name="r", azure_cloud="usgov", azure_auth_mode="managed", azure_managed_client_id="id")
+    assert_type(client.copy(azure_auth_mode="cli"), azure_shim.OpenAI)
+    azure_shim.reset_tokens()
+
+
 async def async_constructors() -> None:
     client = azure_shim.AsyncOpenAI(resource_name="r", api_key=token_later, deployments=lambda model: model.upper())
     plain: openai.AsyncOpenAI = client
+    await client.warm_up()
     response = await plain.responses.create(model="gpt-4o", input="hi")
     assert_type(response, openai.types.responses.Response)
 
@@ -43,6 +58,7 @@ def http_clients() -> None:
 
 
 def fake() -> None:
-    with FakeAzure({"eastus": ["gpt-4o"]}) as azure:
+    with TokenService() as service, FakeAzure({"eastus": ["gpt-4o"]}, token_service=service) as azure:
+        assert_type(service.environment("workload"), dict[str, str])
         assert_type(azure["eastus"].endpoint, str)
         assert_type(azure["eastus"].api_key, str)
