@@ -14,19 +14,19 @@ from azure_shim.sdk import LegacyAPIResponse
 from azure_shim.transport.exchange import EXTENSION
 from azure_shim.values import Refusal, Served
 
-__all__ = ["checked_answer", "cut_answer", "refused", "worded"]
+__all__ = ["checked_answer", "cut_answer", "is_unsigned", "worded"]
 
 
-def refused(response: Any) -> Refusal | None:
-    """Why this package made this answer itself; None if Azure did."""
+def is_unsigned(response: Any) -> bool:
+    """Whether this package made this answer itself, for want of a credential."""
     refusal = response.extensions.get(EXTENSION)
-    return refusal if isinstance(refusal, Refusal) else None
+    return isinstance(refusal, Refusal) and refusal.status == 401
 
 
 def worded(text: str, response: Any, body: object, settings: Settings) -> str:
     """The message of a status error: the SDK's ``text``, our own reason as it is, or the SDK's with a hint."""
-    refusal = refused(response)
-    if refusal is not None and "\n" in refusal.message:
+    refusal = response.extensions.get(EXTENSION)
+    if isinstance(refusal, Refusal) and "\n" in refusal.message:
         return f"Error code: {refusal.status} - {refusal.message}"  # the SDK shows a dict, and its lines as one
     return text + _hint(response, body, settings)
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import Self
 
-from azure_shim.answers import checked_answer, cut_answer, refused, worded
+from azure_shim.answers import checked_answer, cut_answer, is_unsigned, worded
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import ARGUMENTS, Settings
 from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, sdk_arguments, split
-from azure_shim.sdk import MAJOR
+from azure_shim.sdk import MAJOR, http_client_of
 from azure_shim.transport.drive import settle, settle_async
-from azure_shim.transport.exchange import EXPLICIT
+from azure_shim.transport.exchange import EXPLICIT, local_answer
 from azure_shim.values import Deployments, Header, Late, Refusal
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
@@ -104,11 +104,17 @@ class _Shim:
                 _building_http.reset(building)
 
     def _signed_for_websocket(self, result: Header | Refusal | Late) -> Header:
+        """The header, or openai's own error for what a request by HTTP would have got instead."""
+        if not isinstance(result, (Refusal, Late)):
+            return result
+        library = http_client_of(self).azure_shim_library
+        request = library.Request("GET", str(self.base_url))  # type: ignore[attr-defined]
         if isinstance(result, Late):
-            raise openai.OpenAIError(result.message)
-        if isinstance(result, Refusal):
-            raise openai.OpenAIError(result.message) from result.cause
-        return result
+            raise openai.APITimeoutError(request=request) from library.late(result.message, request)
+        response = local_answer(library, result)
+        response.request = request
+        body = response.json()["error"]
+        raise self._make_status_error(f"Error code: {result.status} - {body}", body=body, response=response) from None
 
 
 class OpenAI(_Shim, openai.OpenAI):
@@ -266,7 +272,7 @@ class OpenAI(_Shim, openai.OpenAI):
         try:
             self.with_options(max_retries=0).models.with_raw_response.list()
         except openai.APIStatusError as error:
-            if refused(error.response) is not None:
+            if is_unsigned(error.response):
                 raise
 
     def _prepare_options(self, options: Any) -> Any:
@@ -401,7 +407,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         try:
             await self.with_options(max_retries=0).models.with_raw_response.list()
         except openai.APIStatusError as error:
-            if refused(error.response) is not None:
+            if is_unsigned(error.response):
                 raise
 
     async def _refresh_api_key(self) -> str:

@@ -116,10 +116,10 @@ def _host(url: str) -> str:
 def scope_of(text: str) -> str:
     """``text`` as a scope: a resource, such as ``https://cognitiveservices.azure.com/``, gets its ``/.default``."""
     text = text.strip()
-    if text.endswith("/.default"):
-        return text
-    scheme, _, rest = text.rpartition("://")
-    head, _, tail = rest.partition("/")
+    if text.rstrip("/").endswith("/.default"):
+        return text.rstrip("/")
+    scheme, mark, rest = text.rpartition("://")
+    head, _, tail = rest.strip().partition("/")
     if tail.strip("/"):
         return text  # names a permission of the resource
-    return f"{scheme}://{head}/.default" if scheme else f"{head}/.default"
+    return f"{scheme}{mark}{head}/.default"

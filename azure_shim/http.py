@@ -16,6 +16,7 @@ from azure_shim import errors
 from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
 from azure_shim.sdk import MAJOR
 from azure_shim.transport.exchange import Engine
+from azure_shim.transport.library import Library
 from azure_shim.transport.pool import lease, release_when_dropped
 from azure_shim.transport.private import always, selector_of
 from azure_shim.values import Deployments, Provider
@@ -240,6 +241,7 @@ def build_client(
     client.azure_shim_settings, client.azure_shim_select = settings, select
     client.azure_shim_given, client.azure_shim_signs_nothing = given, signs_nothing
     client.azure_shim_url = engine.url
+    client.azure_shim_library = binding.LIBRARY
     return client
 
 
@@ -287,6 +289,7 @@ def _client_class(base: Any) -> Any:
         azure_shim_given: Any
         azure_shim_signs_nothing: bool
         azure_shim_url: Callable[[str], Any]
+        azure_shim_library: Library
 
         def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:
             # The SDK spells the URL anew for every call, and parsing it costs more than all that we do to a request.

@@ -85,7 +85,8 @@ class Credential:
 
     ``header`` is the name of the header for a key; a token always goes out as ``Authorization: Bearer``. Exactly one of
     ``value``, ``provider`` and ``tokens`` (an `azure_shim.auth.tokens.TokenSlot`) is set, but for a target that is
-    signed by the caller's own headers, which has none. It can be copied, which shares it, and not be pickled.
+    signed by the caller's own headers, which has none. ``note`` is added to why a credential has no token. It can be
+    copied, which shares it, and not be pickled.
     """
 
     source: str
@@ -94,6 +95,7 @@ class Credential:
     value: str | None = field(default=None, repr=False)
     provider: Provider | None = field(default=None, repr=False)
     tokens: Any = field(default=None, repr=False)
+    note: str = ""
 
     @property
     def is_absent(self) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 import openai
 
-from azure_shim.values import Origin, Refusal, Target
+from azure_shim.auth.flow import drop
+from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation, find
 from azure_shim.wire.request_line import RequestLine, refusal_of
@@ -34,7 +35,7 @@ def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple
     if refusal is not None:
         raise openai.OpenAIError(refusal.message)
     options = dict(kwargs.get("websocket_connection_options") or {})
-    guarded = _guarded(target.endpoint.origin, isinstance(client, openai.AsyncOpenAI))
+    guarded = _guarded(target, is_async=isinstance(client, openai.AsyncOpenAI))
     if guarded is not None:
         options.setdefault("create_connection", guarded)
     return target, {
@@ -53,24 +54,44 @@ def _with_one_credential(target: Target, headers: Mapping[str, Any]) -> dict[str
     return {**{name: openai.Omit() for name in ours if name.lower() not in given}, **headers}
 
 
-@cache
-def _guarded(origin: Origin, is_async: bool) -> Any:
-    """A connection class that shakes hands with this origin alone; None without the package ``websockets``.
+def _guarded(target: Target, *, is_async: bool) -> Any:
+    """A connection class that shakes hands with the target alone; None without the package ``websockets``.
 
-    A handshake may be redirected, and ``websockets`` takes our headers along, the key among them.
+    A handshake may be redirected, and ``websockets`` takes our headers along, the key among them. One that is refused
+    with a 401 drops the token, so that the next connection has a fresh one.
     """
     try:
         base: Any = import_module(f"websockets.{'asyncio' if is_async else 'sync'}.client").ClientConnection
-        refusal: Any = import_module("websockets.exceptions").SecurityError
+        exceptions: Any = import_module("websockets.exceptions")
     except ImportError:
         return None
+    origin = target.endpoint.origin
+
+    def check(uri: Any) -> None:
+        if (uri.secure, uri.host, uri.port) != (origin.scheme == "https", origin.host, origin.port):
+            raise exceptions.SecurityError(f"{uri.host}:{uri.port} is not {origin}, which the credential belongs to")
+
+    def note(error: Any) -> None:
+        if error.response.status_code == 401:
+            drop(target.credential, ", ".join(error.response.headers.get_all("www-authenticate")))
 
     class GuardedConnection(base):  # type: ignore[misc]
         def handshake(self, *args: Any, **kwargs: Any) -> Any:
-            uri = getattr(self.protocol, "uri", None) or self.protocol.wsuri
-            if (uri.secure, uri.host, uri.port) != (origin.scheme == "https", origin.host, origin.port):
-                raise refusal(f"{uri.host}:{uri.port} is not {origin}, which the credential belongs to")
-            return super().handshake(*args, **kwargs)
+            check(getattr(self.protocol, "uri", None) or self.protocol.wsuri)
+            if is_async:
+                return self._noted(super().handshake(*args, **kwargs))
+            try:
+                return super().handshake(*args, **kwargs)
+            except exceptions.InvalidStatus as error:
+                note(error)
+                raise
+
+        async def _noted(self, shaking: Any) -> Any:
+            try:
+                return await shaking
+            except exceptions.InvalidStatus as error:
+                note(error)
+                raise
 
     return GuardedConnection
 

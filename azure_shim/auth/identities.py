@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any, NamedTuple
 
 from azure_shim.clouds import cloud_of_authority
 
-__all__ = ["MODES", "Identity", "authority_of", "is_awaited", "machine_has_identity", "secrets_of"]
+__all__ = ["MODES", "Identity", "authority_of", "is_awaited", "machine_has_identity", "machine_of", "secrets_of"]
 
 MODES = ("entra", "managed", "workload", "default", "cli")
-# The defaults of azure-core are 300 s each, for a question that takes less than one.
-_LINE = {"connection_timeout": 10, "read_timeout": 30}
+# The defaults of azure-core are 300 s and ten more tries, for a question that takes less than one second.
+_LINE = {"connection_timeout": 10, "read_timeout": 20, "retry_total": 3}
 # What azure-identity reads to find an identity (azure.identity._constants.EnvironmentVariables).
 _SIGNS_IN_ENVIRONMENT = (
     "AZURE_CLIENT_ID",
@@ -28,11 +29,30 @@ _SIGNS_IN_ENVIRONMENT = (
     "IDENTITY_ENDPOINT",
     "MSI_ENDPOINT",
 )
+_SECRETS_IN_ENVIRONMENT = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD")
 # The asset tag that every virtual machine of Azure has (Microsoft Learn, "Detect Azure virtual machines").
 _AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 _ASSET_TAG_FILE = "/sys/class/dmi/id/chassis_asset_tag"
 # What a developer who signed in has: folders in the home directory, and the tools that made them.
 _FOLDERS, _COMMANDS = (".azure", ".azd", ".Azure"), ("az", "azd")
+_SECRET_NAME = re.compile(r"secret|password|client_credential|assertion", re.IGNORECASE)
+# What the identity of a machine is known by; a process in which it changes has become another one.
+_MACHINE = (
+    *_SIGNS_IN_ENVIRONMENT,
+    "AZURE_TENANT_ID",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_CONFIG_DIR",
+    "HOME",
+    "IDENTITY_HEADER",
+    "IMDS_ENDPOINT",
+    "MSI_SECRET",
+    "PATH",
+)
+
+
+def machine_of(environ: Mapping[str, str]) -> int:
+    """What tells one machine's identity from another's, for `Identity`; it says nothing of the values."""
+    return hash(tuple(environ.get(name) for name in _MACHINE))
 
 
 class Identity(NamedTuple):
@@ -48,6 +68,7 @@ class Identity(NamedTuple):
     object_id: str | None = None
     resource_id: str | None = None
     token_file: str | None = None
+    machine: int = 0
 
     def __repr__(self) -> str:
         return f"Identity({self.mode!r}, tenant_id={self.tenant_id!r}, client_id={self.client_id!r})"
@@ -55,7 +76,9 @@ class Identity(NamedTuple):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never show."""
-        return tuple(secret for secret in (self.client_secret, self.certificate_password) if secret)
+        own = (self.client_secret, self.certificate_password)
+        environ = () if self.mode == "entra" else map(os.environ.get, _SECRETS_IN_ENVIRONMENT)
+        return tuple(secret for secret in (*own, *environ) if secret)
 
     @property
     def kind(self) -> str:
@@ -91,7 +114,11 @@ class Identity(NamedTuple):
         if self.mode == "default":
             # A limit for connecting would replace the short one by which it tells that there is no managed identity.
             del options["connection_timeout"]
-            return {**options, "managed_identity_client_id": self.client_id} if self.client_id else options
+            if self.client_id:
+                options["managed_identity_client_id"] = self.client_id
+            if self.tenant_id:
+                options["additionally_allowed_tenants"] = [self.tenant_id]
+            return options
         options |= {"tenant_id": self.tenant_id, "client_id": self.client_id}
         if self.mode == "workload":
             return {**options, "token_file_path": self.token_file}
@@ -113,7 +140,7 @@ def machine_has_identity(environ: Mapping[str, str]) -> bool:
 
     No network, no process: it is what tells a forgotten key from a machine that needs none.
     """
-    if any(environ.get(name) for name in _SIGNS_IN_ENVIRONMENT):
+    if any(environ.get(name, "").strip() for name in _SIGNS_IN_ENVIRONMENT):
         return True
     try:
         if Path(_ASSET_TAG_FILE).read_text(encoding="ascii").strip() == _AZURE_ASSET_TAG:
@@ -148,11 +175,16 @@ def authority_of(credential: object) -> str | None:
     return None
 
 
-def secrets_of(credential: object) -> tuple[str, ...]:
+def secrets_of(credential: object, depth: int = 3) -> tuple[str, ...]:
     """The secrets that a caller's credential holds, to be masked in what it says; from the same kind of attributes."""
     found: list[str] = []
-    for holder in (credential, *(getattr(credential, "credentials", None) or ())):
-        for name, value in getattr(holder, "__dict__", {}).items():
-            if isinstance(value, str) and value and any(word in name for word in ("secret", "password", "credential")):
-                found.append(value)
+    for name, value in {**getattr(type(credential), "__dict__", {}), **getattr(credential, "__dict__", {})}.items():
+        if isinstance(value, str) and value and _SECRET_NAME.search(name):
+            found.append(value)
+    if depth:
+        inner = [getattr(credential, name, None) for name in ("_credential", "_client")]
+        chain = getattr(credential, "credentials", None)
+        for each in (*inner, *(chain if isinstance(chain, (list, tuple)) else ())):
+            if each is not None:
+                found += secrets_of(each, depth - 1)
     return tuple(found)

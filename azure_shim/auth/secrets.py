@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["fault_of", "looks_like_token", "scrubbed", "without_bearer"]
+__all__ = ["fault_of", "looks_like_token", "scrubbed", "shown", "text_of", "without_bearer"]
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
@@ -12,6 +12,8 @@ _LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{24,}(?![\w-])")
 _BASE64 = re.compile(r"(?<![\w+/-])(?=[\w+/-]*\d)(?=[\w/-]*\+|[\w+/-]+=(?!\w))[\w+/-]{20,}={0,2}")
 # A client secret of Entra is about forty characters with a tilde among them.
 _CLIENT_SECRET = re.compile(r"(?<![\w~.-])(?=[\w.-]*~)(?=[\w~.-]*\d)[\w~.-]{30,}")
+# A name or a path; nothing with a line break, a user's part of a URL, or the look of something made up by a machine.
+_PLAIN = re.compile(r"(?!.*[A-Za-z0-9]{20})[\w ./:\\-]{1,120}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -28,6 +30,13 @@ def fault_of(value: object) -> str | None:
     return None
 
 
+def shown(value: object) -> str:
+    """A value for a message about it, if it is a plain word or path; else what it is, since it may be a secret."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and scrubbed(value) == value:
+        return repr(value)
+    return f"a str of {len(value)} characters" if isinstance(value, str) else f"of type {type(value).__name__}"
+
+
 def without_bearer(token: str) -> str:
     """A token as it is often copied, without its leading ``Bearer``."""
     return token[7:].lstrip(" ") if token[:7].lower() == "bearer " else token
@@ -36,6 +45,14 @@ def without_bearer(token: str) -> str:
 def looks_like_token(value: str) -> bool:
     """Whether this is a JSON Web Token, which no Azure OpenAI key looks like."""
     return value.startswith("eyJ") and value.count(".") == 2
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says, which may be one of somebody's own that cannot say it."""
+    try:
+        return str(getattr(error, "message", None) or error)
+    except Exception:  # noqa: BLE001  as above
+        return ""
 
 
 def scrubbed(text: str) -> str:

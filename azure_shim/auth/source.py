@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
+import re
 import threading
 import time
 from collections.abc import Generator
 from typing import Any, NamedTuple, NoReturn
 
 from azure_shim.auth.identities import Identity, authority_of, is_awaited, secrets_of
-from azure_shim.auth.secrets import fault_of, scrubbed
+from azure_shim.auth.secrets import fault_of, scrubbed, text_of
 from azure_shim.clouds import CLOUDS
 
 __all__ = ["AwaitedInstead", "Granted", "TokenSource"]
+
+
+# How azure-identity words a success that has no token in it.
+_NO_ANSWER = re.compile(r"No response content|Unexpected response from Microsoft Entra|Authentication failed: None$")
 
 
 class Granted(NamedTuple):
@@ -43,20 +49,13 @@ class TokenSource:
         scope: such as ``https://cognitiveservices.azure.com/.default``.
         given: a caller's credential, which is never closed.
         identity: what a credential of our own is made of, when it is first needed.
-        tenant_id: for a caller's credential that serves several.
-        note: appended to each failure, for a mode that nobody asked for by name.
+        tenant_id: for a credential that serves several.
     """
 
     def __init__(
-        self,
-        scope: str,
-        *,
-        given: Any = None,
-        identity: Identity | None = None,
-        tenant_id: str | None = None,
-        note: str = "",
+        self, scope: str, *, given: Any = None, identity: Identity | None = None, tenant_id: str | None = None
     ) -> None:
-        self.scope, self.given, self.identity, self.tenant_id, self.note = scope, given, identity, tenant_id, note
+        self.scope, self.given, self.identity, self.tenant_id = scope, given, identity, tenant_id
         self.is_awaited = given is not None and is_awaited(given)
         self._announces_cae = False
         self.after_fork()
@@ -67,7 +66,7 @@ class TokenSource:
         self._made: Any = None
 
     def _key(self) -> tuple[Any, ...]:
-        return self.scope, self.tenant_id, id(self.given) if self.given is not None else None, self.identity, self.note
+        return self.scope, self.tenant_id, id(self.given) if self.given is not None else None, self.identity
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenSource) and self._key() == other._key()
@@ -101,6 +100,11 @@ class TokenSource:
             made, self._made = self._made, None
         if made is not None and hasattr(made, "close"):
             made.close()
+
+    def forget(self) -> None:
+        """Make a credential of ours anew, and treat a caller's as if it had never been challenged."""
+        self._announces_cae = False
+        self.close()
 
     def ask(self, refused: str | None, claims: str | None) -> Granted:
         """A token, which is another than ``refused`` if the credential can give another.
@@ -149,15 +153,21 @@ class TokenSource:
 
     def _plan(self, refused: str | None, claims: str | None) -> Generator[dict[str, Any], Any, Granted]:
         """What to ask the credential, one after the other; it is sent what came of each."""
+        if refused is not None:
+            self.close()  # with its cache, which has the refused token
+        options = self._options(claims)
         if claims is not None:
+            options["enable_cae"] = True
+        answer = yield options
+        if isinstance(answer, Exception) and _is_garbled(answer):
+            answer = yield options
+        if isinstance(answer, TypeError) and (claims is not None or self._announces_cae):
+            # It knows no such arguments, as a credential may: then it is asked as it was before the challenge.
+            answer = yield self._plain_options()
+        elif claims is not None and not isinstance(answer, Exception):
             # A token that was asked for with the claims of a challenge is kept apart from those without (azure-identity
             # has two caches), so that all later ones must be asked for in the same way.
             self._announces_cae = True
-        if refused is not None:
-            self.close()  # with its cache, which has the refused token
-        answer = yield self._options(claims)
-        if isinstance(answer, Exception) and _is_garbled(answer):
-            answer = yield self._options(claims)
         granted = _granted(answer)
         if granted.token == refused and claims is None and self.given is not None:
             # A caller's credential keeps its cache. What continuous access evaluation claims is the way past it.
@@ -167,10 +177,11 @@ class TokenSource:
             granted = _granted(again)
         return granted
 
+    def _plain_options(self) -> dict[str, Any]:
+        return {} if self.tenant_id is None else {"tenant_id": self.tenant_id}
+
     def _options(self, claims: str | None) -> dict[str, Any]:
-        options: dict[str, Any] = {}
-        if self.tenant_id is not None:
-            options["tenant_id"] = self.tenant_id
+        options = self._plain_options()
         if self._announces_cae:
             options["enable_cae"] = True
         if claims is not None:
@@ -179,11 +190,11 @@ class TokenSource:
 
     def failure(self, error: BaseException) -> str:
         """Why there is no token, in words for the caller: the credential, the scope, the authority and the reason."""
-        lines = _lines(str(getattr(error, "message", None) or error))
+        lines = _lines(text_of(error))
         reason = "\n".join(self._scrubbed(line) for line in lines) or type(error).__name__
         own = type(error).__module__.startswith(("azure.", "azure_shim."))
         kind = "" if own or reason == type(error).__name__ else f"{type(error).__name__}: "
-        return f"{self.name} got no token for {self.scope} from {self.authority}: {kind}{reason}{self.note}"
+        return f"{self.name} got no token for {self.scope} from {self.authority}: {kind}{reason}"
 
     @property
     def authority(self) -> str:
@@ -195,8 +206,7 @@ class TokenSource:
         return self.identity.authority or _default_authority()
 
     def _scrubbed(self, text: str) -> str:
-        secrets = secrets_of(self.given) if self.identity is None else self.identity.secrets
-        for secret in secrets:
+        for secret in secrets_of(self.given) if self.identity is None else self.identity.secrets:
             text = text.replace(secret, "***")
         return scrubbed(text)
 
@@ -217,21 +227,39 @@ def _granted(answer: Any) -> Granted:
     try:
         expires_on = float(answer.expires_on)
         refresh_on = getattr(answer, "refresh_on", None)
-        return Granted(answer.token, expires_on, None if refresh_on is None else float(refresh_on))
+        granted = Granted(answer.token, expires_on, None if refresh_on is None else float(refresh_on))
+        if math.isfinite(expires_on) and math.isfinite(granted.refresh_on or 0.0):
+            return granted
     except (AttributeError, TypeError, ValueError):
-        raise ValueError("what it returned does not say as a number when the token expires") from None
+        pass
+    raise ValueError("what it returned does not say as a number when the token expires")
 
 
-def _is_garbled(error: BaseException | None) -> bool:
-    """Whether the token service's answer came empty or cut, which is worth a second question."""
-    while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
+def _is_garbled(error: BaseException) -> bool:
+    """Whether the token service's answer came empty or cut, which is worth a second question. Silence is not."""
+    link: BaseException | None = error
+    for _ in range(10):
+        if link is None:
+            return False
+        names = {kind.__name__ for kind in type(link).__mro__}
+        if "ServiceResponseTimeoutError" in names or "Timeout" in names:
+            return False
         if names & {"DecodeError", "IncompleteReadError", "JSONDecodeError", "ServiceResponseError"}:
             return True
-        if isinstance(error, (KeyError, AttributeError)):
+        if isinstance(link, (KeyError, AttributeError, TypeError)) and _is_raised_in_azures_libraries(link):
             return True
-        error = error.__cause__ or error.__context__
+        if _NO_ANSWER.search(text_of(link)):
+            return True
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return False
+
+
+def _is_raised_in_azures_libraries(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = traceback.tb_frame.f_globals.get("__name__", "") if traceback is not None else ""
+    return str(name).partition(".")[0] in ("azure", "msal")
 
 
 def _issued_from(moment: float) -> str:

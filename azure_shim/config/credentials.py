@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from azure_shim.auth.identities import MODES, Identity, is_awaited, machine_has_identity
+from azure_shim.auth.identities import MODES, Identity, is_awaited, machine_has_identity, machine_of
 from azure_shim.auth.providers import awaits
-from azure_shim.auth.secrets import fault_of, without_bearer
+from azure_shim.auth.secrets import fault_of, shown, without_bearer
 from azure_shim.auth.source import TokenSource
 from azure_shim.auth.tokens import slot_for
 from azure_shim.clouds import CLOUDS, cloud_of_authority, cloud_of_scope, scope_of
@@ -48,6 +48,8 @@ _TENANT = "azure_entra_tenant_id"
 _TOKEN_VARIABLE, _KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TENANT_ID = re.compile(r"[A-Za-z0-9.-]+")
+_AUTHORITY = re.compile(r"(?:https://)?[A-Za-z0-9.-]+(?::\d+)?/*", re.IGNORECASE)
 _SCOPE = re.compile(r"[A-Za-z0-9_.:/-]+")  # what azure-identity takes for one
 _IMPLICIT = (
     "\n(No key is set, so that the identity of this machine was asked. For a key, pass api_key or set "
@@ -69,6 +71,7 @@ class CredentialReader:
             self._reader.problem(f"{' and '.join(given)} are mutually exclusive: pass one credential")
             return None
         header = self._key_header()
+        self._scope()  # what is wrong with it is told whatever else is
         if not given:
             self._check_belongs(None)
             return self._from_environment(header, signs=signs)
@@ -157,14 +160,14 @@ class CredentialReader:
         else:
             scope = self._scope()
             if scope is not None:
-                return self._sourced("credential", header, scope, given=value, tenant_id=self._text(_TENANT))
+                return self._sourced("credential", header, scope, given=value, tenant_id=self._tenant())
         return None
 
     def _mode(self, value: object, header: str) -> Credential | None:
         mode = value.strip().lower() if isinstance(value, str) else None
         if mode not in MODES:
             expected = ", ".join(repr(known) for known in MODES)
-            self._reader.problem(f"azure_auth_mode: {value!r} is unknown; expected one of {expected}")
+            self._reader.problem(f"azure_auth_mode: is {shown(value)}, which is unknown; expected one of {expected}")
             return None
         before = len(self._reader.problems)
         self._check_belongs(mode)
@@ -181,7 +184,7 @@ class CredentialReader:
             return self._workload()
         if mode == "default":
             return self._default()
-        return Identity("cli", tenant_id=self._text(_TENANT))
+        return Identity("cli", tenant_id=self._tenant(), machine=machine_of(os.environ))
 
     def _identity(self, identity: Identity, header: str, note: str = "") -> Credential | None:
         scope = self._scope()
@@ -189,31 +192,31 @@ class CredentialReader:
             return None
         tenant_id = identity.tenant_id if identity.mode == "default" else None
         source = f"azure_auth_mode={identity.mode!r}"
-        return self._sourced(source, header, scope, identity=identity, tenant_id=tenant_id, note=note)
+        return self._sourced(source, header, scope, note, identity=identity, tenant_id=tenant_id)
 
-    def _sourced(self, label: str, header: str, scope: str, **source: Any) -> Credential:
+    def _sourced(self, label: str, header: str, scope: str, note: str = "", **source: Any) -> Credential:
         slot = slot_for(TokenSource(scope, **source), log_token_event)
-        return Credential(label, header, is_token=True, tokens=slot)
+        return Credential(label, header, is_token=True, tokens=slot, note=note)
 
     def _entra(self) -> Identity:
-        secret, certificate = self._text("azure_entra_client_secret"), self._text("azure_entra_certificate_path")
+        names = ("azure_entra_client_secret", "azure_entra_certificate_path", "azure_entra_certificate_password")
+        secret, certificate, password = map(self._text, names)
+        label = names[1]
         if secret is not None and certificate is not None:
-            self._reader.problem(
-                "azure_entra_client_secret and azure_entra_certificate_path are mutually exclusive: pass one of them"
-            )
-        password = self._text("azure_entra_certificate_password")
-        if secret is None and certificate is None:
-            secret = self._reader.variable("AZURE_CLIENT_SECRET")
-            if secret is None:
-                certificate = self._reader.variable("AZURE_CLIENT_CERTIFICATE_PATH")
-                password = password or self._reader.variable("AZURE_CLIENT_CERTIFICATE_PASSWORD")
+            self._reader.problem(f"{names[0]} and {names[1]} are mutually exclusive: pass one of them")
+        elif names[0] not in self._arguments and names[1] not in self._arguments:
+            secret, label = self._variable("AZURE_CLIENT_SECRET"), "AZURE_CLIENT_CERTIFICATE_PATH"
+            certificate = None if secret else self._variable(label)
+            password = password or self._variable("AZURE_CLIENT_CERTIFICATE_PASSWORD")
             if secret is None and certificate is None:
                 self._reader.problem(
-                    "azure_auth_mode='entra' needs azure_entra_client_secret or azure_entra_certificate_path (or "
-                    "AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH, neither of which is set)"
+                    f"azure_auth_mode='entra' needs {names[0]} or {names[1]} (or AZURE_CLIENT_SECRET or {label}, "
+                    "neither of which is set)"
                 )
-        if certificate is not None and not os.access(certificate, os.R_OK):
-            self._reader.problem(f"azure_entra_certificate_path: there is no file {certificate!r} that can be read")
+        if certificate is not None and not _can_be_read(certificate):
+            self._reader.problem(f"{label}: is {shown(certificate)}, which is no file that can be read")
+        if names[2] in self._arguments and certificate is None:
+            self._reader.problem(f"{names[2]}: goes with {names[1]}")
         return Identity(
             "entra",
             authority=self._authority(),
@@ -230,10 +233,11 @@ class CredentialReader:
         if len(given) > 1:
             self._reader.problem(f"{' and '.join(given)} are mutually exclusive: an identity has one name")
         client_id, object_id, resource_id = named.values()
-        return Identity("managed", client_id=client_id, object_id=object_id, resource_id=resource_id)
+        machine = machine_of(os.environ)
+        return Identity("managed", client_id=client_id, object_id=object_id, resource_id=resource_id, machine=machine)
 
     def _workload(self) -> Identity:
-        file = self._reader.variable("AZURE_FEDERATED_TOKEN_FILE")
+        file = self._variable("AZURE_FEDERATED_TOKEN_FILE")
         if file is None:
             self._reader.problem(
                 "azure_auth_mode='workload' needs AZURE_FEDERATED_TOKEN_FILE, which is not set: does the pod have the "
@@ -251,8 +255,9 @@ class CredentialReader:
         return Identity(
             "default",
             authority=self._authority(),
-            tenant_id=self._text(_TENANT),
+            tenant_id=self._tenant(),
             client_id=self._text("azure_managed_client_id"),
+            machine=machine_of(os.environ),
         )
 
     def _check_belongs(self, to: str | None) -> None:
@@ -282,41 +287,53 @@ class CredentialReader:
             return None
         return value.strip()
 
+    def _tenant(self) -> str | None:
+        """The id or the domain of a tenant; azure-identity takes no other characters."""
+        value = self._text(_TENANT)
+        if value is not None and not _TENANT_ID.fullmatch(value):
+            self._reader.problem(f"{_TENANT}: is {shown(value)}; expected a tenant's id or its domain")
+            return None
+        return value
+
+    def _variable(self, name: str) -> str | None:
+        value = self._reader.variable(name)
+        return None if value is None else value.strip()
+
     def _needed(self, mode: str, name: str, variable: str) -> str | None:
-        value = self._text(name)
+        value = self._tenant() if name == _TENANT else self._text(name)
         if value is None and name not in self._arguments:
-            value = self._reader.variable(variable)
+            value = self._variable(variable)
             if value is None:
                 self._reader.problem(f"azure_auth_mode={mode!r} needs {name} (or {variable}, which is not set)")
         return value
 
-    def _authority(self) -> str | None:
-        """The sign-in service; None for azure-identity's own choice, which is the public cloud's."""
+    def _authority(self) -> str:
+        """The sign-in service: what the environment says, else the cloud's."""
         cloud = self._reader.cloud(self._endpoint)
-        authority = self._reader.variable(_AUTHORITY_VARIABLE)
+        authority = self._variable(_AUTHORITY_VARIABLE)
         if authority is None:
-            return CLOUDS[cloud].authority if cloud not in (None, "public") else None
-        authority = authority.strip().rstrip("/")
-        if "://" in authority and not authority.lower().startswith("https://"):
-            self._reader.problem(f"{_AUTHORITY_VARIABLE}: {authority!r} is no https URL; azure-identity takes no other")
+            return CLOUDS[cloud or "public"].authority
+        if not _AUTHORITY.fullmatch(authority):
+            self._reader.problem(
+                f"{_AUTHORITY_VARIABLE}: is no https URL of a host, as azure-identity wants it; expected one such as "
+                "'https://login.microsoftonline.com'"
+            )
         theirs = cloud_of_authority(authority)
         if cloud is not None and theirs not in (None, cloud):
             self._reader.problem(
-                f"{_AUTHORITY_VARIABLE}: {authority!r} signs for the {theirs} cloud, but the endpoint is in the "
-                f"{cloud} cloud, whose authority is {CLOUDS[cloud].authority}"
+                f"{_AUTHORITY_VARIABLE}: signs for the {theirs} cloud, but the client is for the {cloud} cloud, whose "
+                f"authority is {CLOUDS[cloud].authority}"
             )
-        return authority
+        return authority.rstrip("/")
 
     def _scope(self) -> str | None:
         """What tokens are asked for: what was passed, or what the endpoint's cloud and surface take."""
-        if self._endpoint is None:
-            return None
         known = self._reader.cloud(self._endpoint)
         text = self._text("azure_entra_scope")
         if text is None:
-            if "azure_entra_scope" in self._arguments:
+            if "azure_entra_scope" in self._arguments or self._endpoint is None:
                 return None
-            authority = self._reader.environ.get(_AUTHORITY_VARIABLE)
+            authority = self._variable(_AUTHORITY_VARIABLE)
             cloud = CLOUDS[known or (cloud_of_authority(authority) if authority else None) or "public"]
             if self._endpoint.is_project:
                 return cloud.project_scope
@@ -329,8 +346,15 @@ class CredentialReader:
         theirs = cloud_of_scope(text)
         if known is not None and theirs not in (None, known):
             self._reader.problem(
-                f"azure_entra_scope: {text!r} is for the {theirs} cloud, but the endpoint is in the {known} cloud: its "
+                f"azure_entra_scope: {text!r} is for the {theirs} cloud, but the client is for the {known} cloud: its "
                 "token would be sent to the wrong one"
             )
             return None
         return scope_of(text)
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        return os.access(path, os.R_OK)
+    except ValueError:  # a character that no path has
+        return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from azure_shim.auth.secrets import shown
 from azure_shim.clouds import CLOUDS, spelled
 from azure_shim.errors import AsyncCredentialError, ConfigurationError
 from azure_shim.values import Endpoint
@@ -64,6 +65,8 @@ class Reader:
             return
         cloud = spelled(value) if isinstance(value, str) else None
         if cloud is None:
-            self.problem(f"azure_cloud: {value!r} is unknown; expected one of {', '.join(map(repr, CLOUDS))}")
+            self.problem(
+                f"azure_cloud: is {shown(value)}, which is unknown; expected one of {', '.join(map(repr, CLOUDS))}"
+            )
             return
         self._named_cloud = cloud.name

@@ -60,6 +60,15 @@ class Settings:
         arguments.update({name: value for name, value in changes.items() if value is not None})
         copied = read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
         before, after = self.target, copied.target
+        clouds = (before.endpoint.cloud, after.endpoint.cloud)
+        is_same_token = after.credential == before.credential and after.credential.tokens is None
+        if is_same_token and after.credential.is_token and None not in clouds and clouds[0] != clouds[1]:
+            raise ConfigurationError(
+                [
+                    f"{after.credential.source}: a token of the {clouds[0]} cloud is not sent to the {clouds[1]} "
+                    "cloud; pass that cloud's own credential with its endpoint"
+                ]
+            )
         is_same_key = after.credential == before.credential and not after.credential.is_token
         if is_same_key and after.endpoint.origin != before.endpoint.origin:
             raise ConfigurationError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Union
 
-from azure_shim.auth.flow import send_signed
+from azure_shim.auth.flow import Renewals, send_signed
 from azure_shim.auth.secrets import scrubbed
 from azure_shim.values import Address, Answered, Body, Effect, Failed, Header, Late, Refusal, Send, Served, Target
 from azure_shim.wire.bodies import ModelInBody, read_model
@@ -49,10 +49,14 @@ _KEPT = 1024
 
 
 class Addresses:
-    """What one target has for each line, kept: most calls of a process differ in their bodies alone."""
+    """What one target has for each line, kept: most calls of a process differ in their bodies alone.
+
+    And what its answers have shown of its credential.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.renewals = Renewals()
         self._refusals: dict[RequestLine, Refusal | None] = {}
         self._addresses: dict[tuple[RequestLine, str | None, str | None], Address] = {}
 
@@ -92,7 +96,7 @@ def route(call: Call, addresses: Addresses) -> Route:
         return naming
     there = addresses.address(line, naming)
     if not call.explicit and not (target.credential.is_absent and target.headers):
-        return (yield from send_signed(target.credential, there, call.headers, naming.body))
+        return (yield from send_signed(target.credential, there, call.headers, naming.body, addresses.renewals))
     outcome = yield Send(there, call.headers, call.explicit, naming.body)
     assert isinstance(outcome, (Answered, Failed))
     return outcome

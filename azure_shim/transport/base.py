@@ -149,7 +149,8 @@ class AuthCore:
     def _renewal(self, request: Any, used: Header, response: Any) -> Signing:
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         can_repeat = self.library.can_repeat(request)
-        return renew(self._engine.target.credential, used, challenge, can_repeat=can_repeat)
+        engine = self._engine
+        return renew(engine.target.credential, used, challenge, engine.addresses.renewals, can_repeat=can_repeat)
 
     def _is_refused(self, response: Any) -> bool:
         """Whether the endpoint itself, and not where a redirect led to, refused the credential."""
@@ -165,7 +166,7 @@ class AuthCore:
         if isinstance(header, Late):
             raise self.library.late(header.message, request)
         if isinstance(header, Refusal):
-            raise CredentialError(header.message) from header.cause
+            raise CredentialError(header.message) from None  # whose own words may show a secret
         headers = self._engine.unsigned(request.headers.raw)
         if header[0] == b"Authorization":  # which the library itself takes off where a redirect leads elsewhere
             request.headers = self.library.Headers([*headers, header])

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from typing_extensions import assert_never
 
@@ -35,10 +36,11 @@ __all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "settle", "settle_as
 class SyncDriver:
     """Runs the machine of one request of a client that blocks."""
 
-    __slots__ = ("_exchange", "_rest")
+    __slots__ = ("_exchange", "_open", "_rest")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._open: Any = None
         self._rest: Iterator[bytes] | None = None
 
     def run(self) -> Any:
@@ -50,6 +52,10 @@ class SyncDriver:
                 effect = machine.send(self._perform(effect))
         except StopIteration as stop:
             result = stop.value
+        except BaseException:
+            if self._open is not None:  # an answer that the caller, who gave up, will not get
+                self._open.close()
+            raise
         misplaced = exchange.misplaced(result)
         if misplaced is not None:
             result.response.close()
@@ -60,7 +66,8 @@ class SyncDriver:
         if isinstance(effect, Send):
             transport, request = self._exchange.attempt(effect, self._rest)
             try:
-                return self._exchange.answered(transport.handle_request(request))
+                self._open = transport.handle_request(request)
+                return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
                 return Failed(self._exchange.library.mapped(error))
         if isinstance(effect, (Ask, Fetch)):
@@ -73,6 +80,7 @@ class SyncDriver:
             return None
         if isinstance(effect, Discard):
             effect.response.close()
+            self._open = None
             return None
         assert_never(effect)
 
@@ -80,10 +88,11 @@ class SyncDriver:
 class AsyncDriver:
     """Runs the machine of one request of a client that awaits."""
 
-    __slots__ = ("_exchange", "_rest")
+    __slots__ = ("_exchange", "_open", "_rest")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._open: Any = None
         self._rest: AsyncIterator[bytes] | None = None
 
     async def run(self) -> Any:
@@ -95,6 +104,11 @@ class AsyncDriver:
                 effect = machine.send(await self._perform(effect))
         except StopIteration as stop:
             result = stop.value
+        except BaseException:
+            if self._open is not None:  # an answer that the caller, who gave up, will not get
+                with anyio.CancelScope(shield=True):
+                    await self._open.aclose()
+            raise
         misplaced = exchange.misplaced(result)
         if misplaced is not None:
             await result.response.aclose()
@@ -105,7 +119,8 @@ class AsyncDriver:
         if isinstance(effect, Send):
             transport, request = self._exchange.attempt(effect, self._rest)
             try:
-                return self._exchange.answered(await transport.handle_async_request(request))
+                self._open = await transport.handle_async_request(request)
+                return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
                 return Failed(self._exchange.library.mapped(error))
         if isinstance(effect, (Ask, Fetch)):
@@ -118,6 +133,7 @@ class AsyncDriver:
             return None
         if isinstance(effect, Discard):
             await effect.response.aclose()
+            self._open = None
             return None
         assert_never(effect)
 

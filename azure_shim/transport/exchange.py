@@ -12,7 +12,7 @@ from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Ref
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 
-__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of"]
+__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of", "local_answer"]
 
 EXTENSION = "azure_shim"
 """Where a request's `Served` is found in its ``extensions``."""
@@ -166,7 +166,7 @@ class Engine:
         headers, explicit = self.clean(request)
         there = Address(str(request.url), self.target.endpoint.origin.authority, Served(self.target.name, "redirect"))
         if not explicit and not self._is_signed_by_headers():
-            return (yield from send_signed(self.target.credential, there, headers, None))
+            return (yield from send_signed(self.target.credential, there, headers, None, self.addresses.renewals))
         outcome = yield Send(there, headers, explicit, None)
         assert isinstance(outcome, (Answered, Failed))
         return outcome
@@ -258,7 +258,7 @@ class Exchange:
     def finish(self, result: Answered | Failed | Refusal | Late) -> Any:
         """The response for the caller's client; raises the library's error if there is none."""
         if isinstance(result, Refusal):
-            return self._local(result)
+            return local_answer(self.library, result)
         if isinstance(result, Late):
             raise self.library.late(result.message, self.request)
         if isinstance(result, Failed):
@@ -286,12 +286,13 @@ class Exchange:
         """Whether the operation is known to answer JSON (or events), and not a file or speech of any length."""
         return self.line is not None and self.line.operation is not None and self.line.operation.answers_json
 
-    def _local(self, refusal: Refusal) -> Any:
-        body = {"error": {"code": refusal.code, "message": refusal.message, "param": None, "type": "azure_shim"}}
-        headers = {"content-type": "application/json", REFUSED: refusal.code, "x-should-retry": "false"}
-        extensions = {EXTENSION: refusal}
-        content = json.dumps(body).encode()
-        return self.library.Response(refusal.status, headers=headers, content=content, extensions=extensions)
+
+def local_answer(library: Library, refusal: Refusal) -> Any:
+    """The answer that this package makes itself where nothing is sent."""
+    body = {"error": {"code": refusal.code, "message": refusal.message, "param": None, "type": "azure_shim"}}
+    headers = {"content-type": "application/json", REFUSED: refusal.code, "x-should-retry": "false"}
+    content = json.dumps(body).encode()
+    return library.Response(refusal.status, headers=headers, content=content, extensions={EXTENSION: refusal})
 
 
 def limit_of(request: Any) -> float | None:

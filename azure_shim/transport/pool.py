@@ -95,6 +95,7 @@ class _Pool:
     def forget(self) -> None:
         """After a fork: the parent's connections are not this process's to use."""
         self.generation = object()
+        self.entering = threading.Lock()
         self._shared: _Connections | None = None
         self._by_loop: weakref.WeakKeyDictionary[Any, _Connections] = weakref.WeakKeyDictionary()
 
@@ -130,16 +131,20 @@ class SyncLease:
 
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
-        self._enter()
+        self._generation: object = None
 
-    def _enter(self) -> None:
-        self._generation = self._pool.generation
-        self._connections = self._pool.connections(None)
+    def _enter(self) -> _Connections:
+        with self._pool.entering:
+            generation = self._pool.generation
+            if self._generation is not generation:  # another thread may have been faster
+                self._connections = self._pool.connections(None)
+                self._generation = generation
+            return self._connections
 
     def select(self, url: Any) -> Any:
         """The transport that leads to ``url``."""
         if self._generation is not self._pool.generation:
-            self._enter()
+            return self._enter().select(url)
         return self._connections.select(url)
 
     def release(self) -> None:
@@ -249,10 +254,18 @@ def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, i
     )
     # Plain http is for loopback alone, where a proxy is never on the way.
     settings["mounts"] = {"http://": None, **(settings.get("mounts") or {})}
-    settings["verify"] = _context(library, settings, environment)
-    settings.pop("cert", None)
     make = module.AsyncClient if is_async else module.Client
-    return lambda: make(**settings)
+
+    def opened() -> Any:
+        return make(**{k: v for k, v in settings.items() if k != "cert"}, verify=context())
+
+    def context() -> Any:
+        return _context(library, {**options, "trust_env": settings.get("trust_env", True)}, environment)
+
+    settings.pop("verify", None)
+    if "verify" in options or "cert" in options:
+        context()  # what is wrong with them is told at once; the certificates of the machine can wait
+    return opened
 
 
 def _context(library: Library, settings: Mapping[str, Any], environment: _Key) -> Any:

@@ -77,6 +77,8 @@ def _start_here(tokens: TokenSlot, flight: Flight) -> None:
         return
     flight.is_lost = lambda: not loop.is_running()
     flight.task = loop.create_task(tokens.fly(flight))
+    # A task that is cancelled before its first step runs none of its own code.
+    flight.task.add_done_callback(lambda _: tokens.lose(flight))
 
 
 def _waker(event: anyio.Event) -> Callable[[], None]:

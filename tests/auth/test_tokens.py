@@ -579,8 +579,10 @@ class TestDropping:
         desk.credential.raises(OSError("it is down"))
         desk.land(desk.take_off())
         desk.slot.drop(token.header, None)
-        desk.credential.gives("canary-2", HOUR)
+        desk.credential.gives("canary-2", HOUR, -1.0)
         assert desk.fetch().value == "canary-2"
+        desk.time.pass_by(1.0)
+        assert desk.is_due  # the new token waits for nothing that failed before it
 
 
 class TestForgetting:
