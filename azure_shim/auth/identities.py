@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,9 +50,9 @@ _MACHINE = (
 )
 
 
-def machine_of(environ: Mapping[str, str]) -> int:
-    """What tells one machine's identity from another's, for `Identity`; it says nothing of the values."""
-    return hash(tuple(environ.get(name) for name in _MACHINE))
+def machine_of(variable: Callable[[str], str | None]) -> int:
+    """What tells one machine's identity from another's; it says nothing of the variables' values."""
+    return hash(tuple(map(variable, _MACHINE)))
 
 
 class Identity(NamedTuple):
@@ -68,7 +68,6 @@ class Identity(NamedTuple):
     object_id: str | None = None
     resource_id: str | None = None
     token_file: str | None = None
-    machine: int = 0
 
     def __repr__(self) -> str:
         return f"Identity({self.mode!r}, tenant_id={self.tenant_id!r}, client_id={self.client_id!r})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["fault_of", "looks_like_token", "scrubbed", "shown", "text_of", "without_bearer"]
+__all__ = ["fault_of", "looks_like_token", "scrubbed", "shown", "shown_path", "text_of", "without_bearer"]
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
@@ -45,6 +45,12 @@ def without_bearer(token: str) -> str:
 def looks_like_token(value: str) -> bool:
     """Whether this is a JSON Web Token, which no Azure OpenAI key looks like."""
     return value.startswith("eyJ") and value.count(".") == 2
+
+
+def shown_path(path: str) -> str:
+    """As `shown`, of what ought to be a path: one that begins like one is no secret."""
+    is_one = path.startswith(("/", "./", "../", "~/")) or path[1:3] in (":\\", ":/")
+    return repr(path) if is_one and path.isprintable() and len(path) <= 255 else shown(path)
 
 
 def text_of(error: BaseException) -> str:

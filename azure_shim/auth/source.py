@@ -50,12 +50,20 @@ class TokenSource:
         given: a caller's credential, which is never closed.
         identity: what a credential of our own is made of, when it is first needed.
         tenant_id: for a credential that serves several.
+        machine: whose identity it is, for a credential that is made of what it finds (`machine_of`).
     """
 
     def __init__(
-        self, scope: str, *, given: Any = None, identity: Identity | None = None, tenant_id: str | None = None
+        self,
+        scope: str,
+        *,
+        given: Any = None,
+        identity: Identity | None = None,
+        tenant_id: str | None = None,
+        machine: int = 0,
     ) -> None:
         self.scope, self.given, self.identity, self.tenant_id = scope, given, identity, tenant_id
+        self._machine = machine
         self.is_awaited = given is not None and is_awaited(given)
         self._announces_cae = False
         self.after_fork()
@@ -66,7 +74,8 @@ class TokenSource:
         self._made: Any = None
 
     def _key(self) -> tuple[Any, ...]:
-        return self.scope, self.tenant_id, id(self.given) if self.given is not None else None, self.identity
+        given = id(self.given) if self.given is not None else None
+        return self.scope, self.tenant_id, given, self.identity, self._machine
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenSource) and self._key() == other._key()

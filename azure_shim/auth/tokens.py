@@ -226,6 +226,8 @@ class TokenSlot:
                 self._token, self._token_number = token, flight.number
                 self._refused = self._claims = None
                 self._retry_at = float("-inf")
+            elif flight.epoch == self._epoch:
+                token = self.valid() or token
         if granted.instead is not None:
             self._tell(granted.instead)
         return token

@@ -10,7 +10,7 @@ from typing import Any
 
 from azure_shim.auth.identities import MODES, Identity, is_awaited, machine_has_identity, machine_of
 from azure_shim.auth.providers import awaits
-from azure_shim.auth.secrets import fault_of, shown, without_bearer
+from azure_shim.auth.secrets import fault_of, shown, shown_path, without_bearer
 from azure_shim.auth.source import TokenSource
 from azure_shim.auth.tokens import slot_for
 from azure_shim.clouds import CLOUDS, cloud_of_authority, cloud_of_scope, scope_of
@@ -184,7 +184,7 @@ class CredentialReader:
             return self._workload()
         if mode == "default":
             return self._default()
-        return Identity("cli", tenant_id=self._tenant(), machine=machine_of(os.environ))
+        return Identity("cli", tenant_id=self._tenant())
 
     def _identity(self, identity: Identity, header: str, note: str = "") -> Credential | None:
         scope = self._scope()
@@ -192,7 +192,9 @@ class CredentialReader:
             return None
         tenant_id = identity.tenant_id if identity.mode == "default" else None
         source = f"azure_auth_mode={identity.mode!r}"
-        return self._sourced(source, header, scope, note, identity=identity, tenant_id=tenant_id)
+        # Two of these three are made of what azure-identity reads of the process, and the CLI of who uses it.
+        machine = machine_of(self._reader.variable) if identity.mode in ("managed", "default", "cli") else 0
+        return self._sourced(source, header, scope, note, identity=identity, tenant_id=tenant_id, machine=machine)
 
     def _sourced(self, label: str, header: str, scope: str, note: str = "", **source: Any) -> Credential:
         slot = slot_for(TokenSource(scope, **source), log_token_event)
@@ -214,7 +216,7 @@ class CredentialReader:
                     "neither of which is set)"
                 )
         if certificate is not None and not _can_be_read(certificate):
-            self._reader.problem(f"{label}: is {shown(certificate)}, which is no file that can be read")
+            self._reader.problem(f"{label}: is {shown_path(certificate)}, which is no file that can be read")
         if names[2] in self._arguments and certificate is None:
             self._reader.problem(f"{names[2]}: goes with {names[1]}")
         return Identity(
@@ -233,8 +235,7 @@ class CredentialReader:
         if len(given) > 1:
             self._reader.problem(f"{' and '.join(given)} are mutually exclusive: an identity has one name")
         client_id, object_id, resource_id = named.values()
-        machine = machine_of(os.environ)
-        return Identity("managed", client_id=client_id, object_id=object_id, resource_id=resource_id, machine=machine)
+        return Identity("managed", client_id=client_id, object_id=object_id, resource_id=resource_id)
 
     def _workload(self) -> Identity:
         file = self._variable("AZURE_FEDERATED_TOKEN_FILE")
@@ -257,7 +258,6 @@ class CredentialReader:
             authority=self._authority(),
             tenant_id=self._tenant(),
             client_id=self._text("azure_managed_client_id"),
-            machine=machine_of(os.environ),
         )
 
     def _check_belongs(self, to: str | None) -> None:

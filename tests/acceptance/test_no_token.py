@@ -189,14 +189,48 @@ def azure_token(token: str, expires_on: Any = 4102444800) -> Any:
     return AccessToken(token, expires_on)
 
 
-def test_openais_error_chain_has_nothing_of_azure_core_in_its_way(
+def test_openais_error_chain_has_nothing_of_azure_core_in_it(
     colour: Colour, service: TokenService, endpoint: str
 ) -> None:
     """Point 12: today ``azure.core.exceptions.ClientAuthenticationError`` escapes from the SDK's call."""
     client = colour.client(azure_endpoint=endpoint, azure_auth_mode="entra")
     service.fail_next("invalid_client", times=None)
-    with pytest.raises(openai.OpenAIError):
+    with pytest.raises(openai.AuthenticationError) as caught:
         chat(colour, client)
+    link: BaseException | None = caught.value
+    while link is not None:
+        assert not type(link).__module__.startswith(("azure.", "msal")), link
+        link = link.__cause__ or link.__context__
+
+
+def test_each_link_of_azures_own_chain_keeps_its_name(
+    colour: Colour, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential's attributes tell what to mask in what it says; its name is none of it."""
+    for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_ID", "AZURE_TENANT_ID"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", "/nowhere")
+    line = {"exclude_managed_identity_credential": True, "exclude_broker_credential": True}
+    with azure.identity.DefaultAzureCredential(**line) as credential:
+        client = colour.client(azure_endpoint=endpoint, credential=credential)
+        with pytest.raises(openai.AuthenticationError) as caught:
+            chat(colour, client)
+    lines = str(caught.value).splitlines()
+    for link in ("EnvironmentCredential: ", "WorkloadIdentityCredential: ", "AzureCliCredential: "):
+        assert len([line for line in lines if line.startswith(link)]) == 1, lines
+    assert "***" not in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["empty", "cut", "html"])
+def test_an_aio_credential_is_asked_once_more_too(preset: str, service: TokenService, endpoint: str) -> None:
+    colour = Colour("async")
+    credential = client_secret(service, azure.identity.aio, retry_total=0)
+    client = colour.client(azure_endpoint=endpoint, credential=credential)
+    service.fail_next(preset)
+    chat(colour, client)
+    assert len(service.requests) == 2
+    colour.run(credential.close())
+    colour.finish()
 
 
 class Sink(logging.Handler):

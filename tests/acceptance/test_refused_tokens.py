@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -217,6 +218,49 @@ def test_a_401_where_a_redirect_led_to_is_no_word_about_the_token(
         assert all("authorization" not in request.headers for request in other.requests)
     colour.call(client.models.list)
     assert len(service.requests) == 1
+
+
+def test_a_resource_that_refuses_every_token_takes_none_from_others_for_long(
+    colour: Colour, service: TokenService, azure_openai: FakeAzure
+) -> None:
+    """A principal without a role there gets a 401 for a token that is as good as any elsewhere."""
+    with FakeAzure({"barred": {"gpt-4o": "gpt-4o"}}, token_service=service) as other:
+        other["barred"].fail_next("401_rbac", times=None)
+        allowed = colour.client(azure_endpoint=azure_openai["eastus"].endpoint, azure_auth_mode="entra")
+        barred = colour.client(azure_endpoint=other["barred"].endpoint, azure_auth_mode="entra")
+        for _ in range(5):
+            chat(colour, allowed)
+            with pytest.raises(openai.AuthenticationError):
+                chat(colour, barred)
+        assert len(other.requests) == 6
+    assert len(service.requests) == 2
+    assert set(sent(azure_openai)) == set(service.tokens)
+
+
+def test_a_call_that_is_cancelled_while_it_waits_for_another_token_leaves_no_connection_behind(
+    service: TokenService, azure_openai: FakeAzure
+) -> None:
+    """Promise 4: the answer that was the reason to ask is closed."""
+
+    async def main() -> None:
+        client = azure_shim.AsyncOpenAI(azure_endpoint=azure_openai["eastus"].endpoint, azure_auth_mode="entra")
+        async with client:
+            ask = {"model": "gpt-4o", "messages": MESSAGES}
+            await client.chat.completions.create(**ask)
+            service.revoke(service.tokens[0])
+            held = service.fail_next("stall")
+            calling = asyncio.create_task(client.chat.completions.create(**ask))
+            while not held.reached.is_set():
+                await asyncio.sleep(0.005)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            engine = client._client._transport._engine
+            pool = engine.select(engine.url(str(client.base_url)))._pool
+            assert [connection for connection in pool.connections if not connection.is_idle()] == []
+            held.release()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
+from azure.core.credentials import AccessToken
 from websockets.asyncio.server import ServerConnection, serve
 
 import azure_shim
@@ -44,8 +46,12 @@ class SocketServer:
             await self._stop.wait()
 
     redirect: str | None = None
+    refused: str | None = None
+    """A credential that it does not take, as the whole value of ``Authorization``."""
 
     def _respond(self, connection: ServerConnection, request: Any) -> Any:
+        if self.refused is not None and request.headers.get("Authorization") == self.refused:
+            return connection.respond(401, "")
         if self.redirect is None:
             return None
         self.dialled.append((request.path, {name.lower(): value for name, value in request.headers.raw_items()}))
@@ -236,3 +242,54 @@ def test_a_websocket_base_url_at_another_host_is_refused(colour: Colour) -> None
     for url in ("wss://evil.example/v1", "ws://r.openai.azure.com/openai/v1"):
         with pytest.raises(azure_shim.ConfigurationError, match="websocket_base_url: is at another host or scheme"):
             colour.client(azure_endpoint="r.openai.azure.com", api_key=KEY, websocket_base_url=url)
+
+
+class Tokens:
+    """A credential that gives another token whenever it is asked, or says why not."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked, self.error = 0, error
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return AccessToken(f"token-{self.asked}", 4102444800)
+
+
+def test_a_token_that_is_refused_is_another_one_at_the_next_dialling(colour: Colour, server: SocketServer) -> None:
+    client = colour.client(azure_endpoint=server.url, credential=Tokens())
+    server.refused = "Bearer token-1"
+    with pytest.raises(Exception, match="401"):
+        dial(colour, client.realtime.connect(model="gpt-realtime"))
+    dial(colour, client.realtime.connect(model="gpt-realtime"))
+    dial(colour, client.realtime.connect(model="gpt-realtime"))
+    assert [headers["authorization"] for _, headers in server.dialled] == ["Bearer token-2"] * 2
+
+
+def test_a_token_that_cannot_be_had_is_openais_own_error_without_the_credentials_words(
+    colour: Colour, server: SocketServer
+) -> None:
+    secret = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5"
+    client = colour.client(azure_endpoint=server.url, credential=Tokens(RuntimeError(f"bad token {secret}")))
+    with pytest.raises(openai.AuthenticationError, match="Tokens got no token for") as caught:
+        dial(colour, client.realtime.connect(model="gpt-realtime"))
+    assert secret not in "".join(traceback.format_exception(caught.value))
+    assert server.dialled == []
+
+
+def test_a_token_that_does_not_come_in_time_is_openais_timeout(colour: Colour, server: SocketServer) -> None:
+    asked, ended = threading.Event(), threading.Event()
+
+    class Silent:
+        def get_token(self, *scopes: str, **options: Any) -> Any:
+            asked.set()
+            ended.wait(20)
+            raise RuntimeError("too late")
+
+    client = colour.client(azure_endpoint=server.url, credential=Silent())
+    client.azure_shim_settings.target.credential.tokens.patience_s = 0.1
+    with pytest.raises(openai.APITimeoutError):
+        dial(colour, client.realtime.connect(model="gpt-realtime"))
+    assert asked.is_set()
+    ended.set()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from azure_shim.auth.flow import attach, header_of, renew, send_signed
+from azure_shim.auth.flow import Renewals, attach, header_of, renew, send_signed
 from azure_shim.auth.source import TokenSource
 from azure_shim.auth.tokens import FlightLost, FlightOverdue, Token, TokenSlot
 from azure_shim.values import (
@@ -273,8 +273,10 @@ class Run:
         return [header for send in self.sent for header in send.credential]
 
 
-def sending(credential: Credential, *outcomes: Answered | Failed, **options: Any) -> Run:
-    return Run(send_signed(credential, ADDRESS, HEADERS, BODY), *outcomes, **options)
+def sending(
+    credential: Credential, *outcomes: Answered | Failed, renewals: Renewals | None = None, **options: Any
+) -> Run:
+    return Run(send_signed(credential, ADDRESS, HEADERS, BODY, renewals or Renewals()), *outcomes, **options)
 
 
 class TestSlots:
@@ -315,13 +317,18 @@ class TestSlots:
         assert run.result[1].startswith(b"Bearer canary-")
         assert len(slotted.source.claims) == (1 if state == "none" else 2)
 
-    @pytest.mark.parametrize("lost", [1, 2, 10])
-    def test_a_flight_that_is_lost_with_its_loop_is_asked_for_again(self, lost: int) -> None:
+    @pytest.mark.parametrize("lost", [1, 2, 3])
+    def test_a_flight_that_is_lost_with_its_loop_is_asked_for_again_but_not_for_ever(self, lost: int) -> None:
         slotted = Slotted("canary-1")
         token = Token(bearer("t"), "t", 1.0, 1.0, 1.0)
-        run = Run(attach(slotted.credential), asked=[*[Asked(error=FlightLost())] * lost, Asked(token)])
-        assert run.result == bearer("t")
-        assert run.effects == [Fetch(slotted.slot)] * (lost + 1)
+        asked = [Asked(error=FlightLost("it ended"))] * lost + [Asked(token)] * (lost < 3)
+        run = Run(attach(slotted.credential), asked=asked)
+        if lost < 3:
+            assert run.result == bearer("t")
+        else:
+            assert isinstance(run.result, Refusal)
+            assert "it ended" in run.result.message
+        assert run.effects == [Fetch(slotted.slot)] * min(lost + 1, 3)
 
     def test_a_token_that_does_not_come_in_time_is_late(self) -> None:
         slotted = Slotted("canary-1")
@@ -346,6 +353,26 @@ class TestSlots:
 
 
 class TestRenewing:
+    def test_where_a_fresh_token_was_refused_too_no_other_is_taken_from_its_other_users_for_a_while(self) -> None:
+        now = [0.0]
+        renewals = Renewals(lambda: now[0])
+        slotted = Slotted(*(f"canary-{number}" for number in range(1, 9)))
+        slotted.fetched()
+        assert sending(slotted.credential, refused(), refused(), slotted=slotted, renewals=renewals).kinds == [
+            "Send", "Fetch", "Discard", "Send",
+        ]  # fmt: skip
+        kept = slotted.slot.valid()
+        assert sending(slotted.credential, refused(), slotted=slotted, renewals=renewals).kinds == ["Send"]
+        assert slotted.slot.valid() is kept
+        # A challenge has a reason of its own; and after half a minute a role may have been granted.
+        claimed = sending(slotted.credential, refused(CHALLENGE), OK, slotted=slotted, renewals=renewals)
+        assert claimed.kinds == ["Send", "Fetch", "Discard", "Send"]
+        again = sending(slotted.credential, refused(), refused(), slotted=slotted, renewals=renewals)
+        assert again.kinds == ["Send", "Fetch", "Discard", "Send"]
+        now[0] = 31.0
+        later = sending(slotted.credential, refused(), OK, slotted=slotted, renewals=renewals)
+        assert later.kinds == ["Send", "Fetch", "Discard", "Send"]
+
     def test_a_refused_token_is_discarded_with_its_answer_and_another_one_sent_once(self) -> None:
         slotted, answer = Slotted("canary-1", "canary-2"), refused()
         slotted.fetched()
@@ -423,7 +450,7 @@ class TestRenewing:
     def test_a_token_that_another_call_has_replaced_already_is_used_at_once(self) -> None:
         slotted = Slotted("canary-1", "canary-2")
         slotted.fetched()
-        machine = send_signed(slotted.credential, ADDRESS, HEADERS, BODY)
+        machine = send_signed(slotted.credential, ADDRESS, HEADERS, BODY, Renewals())
         assert isinstance(next(machine), Send)
         assert sending(slotted.credential, refused(), OK, slotted=slotted).signed[1] == bearer("canary-2")
         assert isinstance(machine.send(refused()), Discard)
@@ -487,11 +514,11 @@ class TestRenewing:
         """As the auth hook does."""
         slotted = Slotted("canary-1", "canary-2", "canary-2")
         used = slotted.fetched().header
-        run = Run(renew(slotted.credential, used, CHALLENGE, can_repeat=True), slotted=slotted)
+        run = Run(renew(slotted.credential, used, CHALLENGE, Renewals(), can_repeat=True), slotted=slotted)
         assert run.result == bearer("canary-2")
-        run = Run(renew(slotted.credential, used, "", can_repeat=True))  # not the token that is there now
+        run = Run(renew(slotted.credential, used, "", Renewals(), can_repeat=True))  # not the token that is there now
         assert (run.result, run.kinds) == (bearer("canary-2"), [])
-        run = Run(renew(Credential("api_key", value=KEY), (b"api-key", KEY.encode()), "", can_repeat=True))
+        run = Run(renew(Credential("api_key", value=KEY), (b"api-key", KEY.encode()), "", Renewals(), can_repeat=True))
         assert isinstance(run.result, Refusal)
 
     def test_no_effect_shows_a_token(self) -> None:

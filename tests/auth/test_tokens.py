@@ -502,6 +502,67 @@ class TestFlights:
         assert desk.slot.board() == (new, False)
 
 
+class TestStuck:
+    """Nothing that a credential or a hook does leaves a slot that answers nobody."""
+
+    def test_the_same_token_for_years(self, desk: Desk) -> None:
+        for _ in range(3000):
+            desk.credential.gives("static", -1.0)
+            desk.time.pass_by(60.0)
+            desk.fetch()
+        assert desk.value == "static"
+
+    def test_a_fresh_token_with_a_shorter_life_is_taken(self, desk: Desk) -> None:
+        desk.credential.gives("long", 24 * HOUR, 12 * HOUR)
+        desk.fetch()
+        desk.time.pass_by(12 * HOUR)
+        desk.credential.gives("short", HOUR)
+        token = desk.fetch()
+        assert (desk.value, desk.slot.is_due(token)) == ("short", False)
+
+    def test_a_report_that_fails_costs_nobody_the_answer(self) -> None:
+        desk = Desk()
+
+        def report(event: TokenEvent) -> None:
+            raise RuntimeError("of the hook's own")
+
+        desk.slot._report = report
+        desk.fetch()
+        desk.time.pass_by(HOUR - 200)
+        desk.credential.raises(OSError("it is down"))
+        flight = desk.take_off()
+        with pytest.raises(RuntimeError, match="of the hook's own"):
+            desk.slot._fly(flight)
+        assert isinstance(flight.future.exception(0), OSError)
+        assert desk.slot.board()[1] is False
+
+    def test_a_refresh_that_hangs_is_tried_again_after_a_while_and_not_by_ever_more_threads(self) -> None:
+        desk = Desk(patience_s=10.0)
+        token = desk.fetch()
+        desk.time.pass_by(HOUR - 200)
+        assert desk.slot.is_due(token)
+        first = desk.take_off()
+        assert not desk.slot.is_due(token)
+        desk.time.pass_by(10.0)
+        assert desk.slot.is_due(token)
+        second = desk.take_off()
+        assert second is not first
+        desk.time.pass_by(10.0)
+        assert desk.slot.board() == (second, False)
+        desk.time.pass_by(90.0)
+        assert desk.slot.board()[1] is True
+
+    def test_a_stale_failure_after_forgetting_is_no_event_and_no_delay(self, desk: Desk) -> None:
+        desk.fetch()
+        flight = desk.slot._new_flight(0.0)
+        desk.slot.forget()
+        token = desk.fetch()
+        desk.slot._fail(flight, OSError("stale"))
+        assert desk.events == []
+        desk.time.pass_by(HOUR - 200)
+        assert desk.slot.is_due(token)
+
+
 class TestDropping:
     def test_a_refused_token_is_dropped_and_another_one_asked_for(self, desk: Desk) -> None:
         token = desk.fetch()
@@ -685,16 +746,29 @@ class TestSharing:
             thread.join(10)
         assert len({id(slot) for slot in found}) == 1
 
-    def test_a_slot_that_nobody_has_is_no_more_and_neither_is_its_credential(self) -> None:
-        credential = Script(Time())
+    def test_a_slot_is_kept_for_the_next_client_while_its_token_is_good(self) -> None:
+        """Code that makes a client for each call would else ask for a token each time."""
+        credential, time = Script(Time()), Time()
         slot = slot_for(TokenSource(SCOPE, given=credential))
+        slot._clock, slot._wall = (lambda: time.clock), (lambda: time.wall)
         slot._fly(slot.board()[0])
-        gone = [weakref.ref(slot), weakref.ref(credential), weakref.ref(slot.source)]
-        before = len(tokens._by_source)
-        del slot, credential
+        reference = weakref.ref(slot)
+        del slot
         gc.collect()
-        assert [reference() for reference in gone] == [None] * 3
-        assert len(tokens._by_source) == before - 1
+        assert slot_for(TokenSource(SCOPE, given=credential)) is reference()
+        time.pass_by(10 * HOUR)
+        slot_for(TokenSource("https://other/.default", given=Script(Time())))
+        gc.collect()
+        assert reference() is None
+
+    def test_no_more_than_a_few_are_kept(self) -> None:
+        made = [slot_for(TokenSource(f"https://r{number}/.default", given=Script(Time()))) for number in range(100)]
+        for slot in made:
+            slot._fly(slot.board()[0])
+            slot_for(slot.source)
+        assert len(tokens._kept) == tokens._KEPT
+        reset_tokens()
+        assert not tokens._kept
 
     def test_a_copy_of_what_holds_a_slot_shares_it(self, desk: Desk) -> None:
         assert copy.deepcopy([desk.slot])[0] is desk.slot
@@ -857,7 +931,7 @@ class TestEventLoops:
         loop.run_until_complete(flight.task)
         loop.close()
         assert (flight.future.result(0).value, desk.value) == ("canary-1", "canary-1")
-        assert desk.slot._flight is replacement
+        assert desk.slot.board() != (replacement, True)
 
     def test_a_credential_that_turns_out_to_be_awaited_is_asked_again_in_a_loop(self, desk: Desk) -> None:
         class Hidden:

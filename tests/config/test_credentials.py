@@ -19,6 +19,7 @@ from azure.core.credentials import AzureKeyCredential, AzureNamedKeyCredential
 
 from azure_shim.auth import identities
 from azure_shim.auth.identities import MODES, Identity, machine_has_identity
+from azure_shim.auth.secrets import shown
 from azure_shim.auth.source import TokenSource
 from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMENTS
 from azure_shim.config.settings import Settings, read_settings
@@ -34,6 +35,7 @@ SECRET, PASSWORD = "canary~secret", "canary~password"
 CLASSIC, V1 = "https://cognitiveservices.azure.com/.default", "https://ai.azure.com/.default"
 US_SCOPE, CN_SCOPE = "https://cognitiveservices.azure.us/.default", "https://cognitiveservices.azure.cn/.default"
 US_PROJECT = "https://ai.azure.us/.default"
+PUBLIC = "login.microsoftonline.com"
 US_AUTHORITY, CN_AUTHORITY = "login.microsoftonline.us", "login.chinacloudapi.cn"
 PRIVATE = "https://adfs.example"
 AUTHORITY = "AZURE_AUTHORITY_HOST"
@@ -146,7 +148,7 @@ class TestModes:
         found = credential(**ENTRA)
         assert found.source == "azure_auth_mode='entra'"
         assert found.tokens.source.identity == Identity(
-            "entra", tenant_id=TENANT, client_id=CLIENT, client_secret=SECRET
+            "entra", PUBLIC, tenant_id=TENANT, client_id=CLIENT, client_secret=SECRET
         )
 
     @pytest.mark.parametrize("as_path", [False, True])
@@ -160,6 +162,7 @@ class TestModes:
         }
         assert identity(**arguments) == Identity(
             "entra",
+            PUBLIC,
             tenant_id=TENANT,
             client_id=CLIENT,
             certificate_path=certificate,
@@ -189,7 +192,7 @@ class TestModes:
     )
     def test_a_workload_identity(self, arguments: dict[str, str], tenant_id: str, client_id: str) -> None:
         assert identity(WORKLOAD_VARIABLES, azure_auth_mode="workload", **arguments) == Identity(
-            "workload", tenant_id=tenant_id, client_id=client_id, token_file="/var/run/token"
+            "workload", PUBLIC, tenant_id=tenant_id, client_id=client_id, token_file="/var/run/token"
         )
 
     @pytest.mark.parametrize(
@@ -205,9 +208,9 @@ class TestModes:
     ) -> None:
         for environ in ({}, ENTRA_VARIABLES):
             found = source(environ, azure_auth_mode="default", **arguments)
-            assert found.identity == Identity("default", **expected)
+            assert found.identity == Identity("default", PUBLIC, **expected)
             assert found.tenant_id == expected.get("tenant_id")
-            assert found.note == ""
+            assert found.scope
 
     def test_the_azure_cli(self) -> None:
         assert identity(azure_auth_mode="cli") == Identity("cli")
@@ -221,7 +224,7 @@ class TestModes:
     @pytest.mark.parametrize("value", ["", "msi", "entra-id", 5, True, ["cli"], b"cli"])
     def test_any_other_mode_is_one_error_with_those_that_are_known(self, value: Any) -> None:
         message = problem(azure_auth_mode=value)
-        assert message.startswith(f"azure_auth_mode: {value!r} is unknown")
+        assert message.startswith(f"azure_auth_mode: is {shown(value)}, which is unknown")
         for mode in MODES:
             assert repr(mode) in message
 
@@ -330,8 +333,8 @@ class TestVariables:
     def test_with_no_credential_at_all_the_machine_s_identity_signs(self, variables: dict[str, str]) -> None:
         found = credential(variables)
         assert found.source == "azure_auth_mode='default'"
-        assert found.tokens.source.identity == Identity("default")
-        assert "AZURE_OPENAI_API_KEY" in found.tokens.source.note
+        assert found.tokens.source.identity == Identity("default", PUBLIC)
+        assert "AZURE_OPENAI_API_KEY" in found.note
 
     @pytest.mark.parametrize("name", ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN"])
     def test_a_key_or_a_token_in_the_environment_comes_before_it(self, name: str) -> None:
@@ -564,7 +567,7 @@ class TestClouds:
     @pytest.mark.parametrize("value", ["", "germany", "us", 5, ["public"]])
     def test_an_unknown_cloud_is_one_error_with_those_that_are_known(self, value: Any) -> None:
         message = problem(azure_cloud=value, azure_auth_mode="cli")
-        assert message.startswith(f"azure_cloud: {value!r} is unknown")
+        assert message.startswith(f"azure_cloud: is {shown(value)}, which is unknown")
         for name in ("public", "usgov", "china"):
             assert repr(name) in message
 
@@ -599,18 +602,18 @@ class TestClouds:
     @pytest.mark.parametrize(
         ("endpoint", "cloud", "variable", "authority"),
         [
-            (HOST, None, None, None),
-            (GATEWAY, None, None, None),
+            (HOST, None, None, PUBLIC),
+            (GATEWAY, None, None, PUBLIC),
             (US, None, None, US_AUTHORITY),
             (CN, None, None, CN_AUTHORITY),
             (GATEWAY, "usgov", None, US_AUTHORITY),
-            (GATEWAY, "public", None, None),
+            (GATEWAY, "public", None, PUBLIC),
             (US, None, f"https://{US_AUTHORITY}/", f"https://{US_AUTHORITY}"),
             (HOST, None, PRIVATE + "/", PRIVATE),
             (US, None, PRIVATE, PRIVATE),
             (GATEWAY, None, f" {CN_AUTHORITY}\n", CN_AUTHORITY),
             (HOST, None, "HTTPS://Adfs.Example", "HTTPS://Adfs.Example"),
-            (HOST, None, " ", None),
+            (HOST, None, " ", PUBLIC),
         ],
     )
     def test_the_authority_is_the_variable_s_or_the_cloud_s(
@@ -624,7 +627,7 @@ class TestClouds:
     @pytest.mark.parametrize("authority", ["http://adfs.example", "ftp://x", "HTTP://127.0.0.1:8080"])
     def test_an_authority_that_is_not_https_is_one_error(self, authority: str, mode: str) -> None:
         message = problem({**WORKLOAD_VARIABLES, **ENTRA_VARIABLES, AUTHORITY: authority}, azure_auth_mode=mode)
-        assert message.startswith(f"{AUTHORITY}: {authority!r} is no https URL")
+        assert message.startswith(f"{AUTHORITY}: is no https URL")
 
     @pytest.mark.parametrize(
         ("endpoint", "scope", "theirs"),
@@ -636,7 +639,7 @@ class TestClouds:
     ) -> None:
         message = problem(azure_endpoint=endpoint, azure_entra_scope=scope, **who)
         assert message.startswith(f"azure_entra_scope: {scope!r} is for the {theirs} cloud")
-        assert f"the endpoint is in the {CLOUD_OF[endpoint]} cloud" in message
+        assert f"the client is for the {CLOUD_OF[endpoint]} cloud" in message
 
 
 class TestSeveral:
@@ -766,6 +769,9 @@ class TestMisuse:
         arguments = {"azure_auth_mode": mode, name: value}
         environ = {**ENTRA_VARIABLES, **WORKLOAD_VARIABLES}
         if name in belongs[mode]:
+            if name == "azure_entra_certificate_password":
+                assert problem(environ, **arguments) == f"{name}: goes with azure_entra_certificate_path"
+                arguments["azure_entra_certificate_path"] = certificate
             assert credential(environ, **arguments)
             return
         message = problem(environ, **arguments)
@@ -824,7 +830,7 @@ class TestMisuse:
     def test_a_certificate_that_is_not_there_is_one_error(self, tmp_path: Path) -> None:
         path = str(tmp_path / "none.pem")
         arguments = {**ENTRA, "azure_entra_client_secret": None, "azure_entra_certificate_path": path}
-        assert problem(**arguments) == f"azure_entra_certificate_path: there is no file {path!r} that can be read"
+        assert problem(**arguments) == f"azure_entra_certificate_path: is {path!r}, which is no file that can be read"
 
 
 class TestCopies:
@@ -898,7 +904,9 @@ class TestCopies:
         assert not set(ENTRA) & (set(copied.arguments) - {"azure_auth_mode"})
         found = copied.target.credential.tokens
         if mode is not None:
-            assert found.source.identity == Identity(mode, client_id=changes.get("azure_managed_client_id"))
+            assert found.source.identity == Identity(
+                mode, PUBLIC if mode == "default" else None, client_id=changes.get("azure_managed_client_id")
+            )
 
     def test_another_name_alone_is_another_identity_of_the_same_mode(self) -> None:
         settings = configured(**ENTRA)
@@ -912,7 +920,10 @@ class TestCopies:
         settings = configured(ENTRA_VARIABLES)
         monkeypatch.setenv("AZURE_OPENAI_API_KEY", "canary-later")
         copied = self.copied(settings)
-        assert (copied.source, copied.tokens.source.identity) == ("azure_auth_mode='default'", Identity("default"))
+        assert (copied.source, copied.tokens.source.identity) == (
+            "azure_auth_mode='default'",
+            Identity("default", PUBLIC),
+        )
         assert self.copied(settings, api_version=VERSION).tokens.source.scope == CLASSIC
         assert self.copied(settings, api_key="canary").value == "canary"
 
@@ -980,7 +991,7 @@ class TestSecrets:
         assert Identity("cli", tenant_id="a", client_id="b").secrets == ()
 
 
-LINE = {"connection_timeout": 10, "read_timeout": 30}
+LINE = {"connection_timeout": 10, "read_timeout": 20, "retry_total": 3}
 ENTRA_WHO = {"tenant_id": TENANT, "client_id": CLIENT}
 
 
@@ -1022,11 +1033,11 @@ class TestOptions:
                 "WorkloadIdentityCredential",
                 {**LINE, **ENTRA_WHO, "token_file_path": "t"},
             ),
-            (Identity("default"), "DefaultAzureCredential", {"read_timeout": 30}),
+            (Identity("default"), "DefaultAzureCredential", {"read_timeout": 20, "retry_total": 3}),
             (
                 Identity("default", client_id=CLIENT),
                 "DefaultAzureCredential",
-                {"read_timeout": 30, "managed_identity_client_id": CLIENT},
+                {"read_timeout": 20, "retry_total": 3, "managed_identity_client_id": CLIENT},
             ),
             (Identity("cli"), "AzureCliCredential", {}),
             (Identity("cli", tenant_id=TENANT), "AzureCliCredential", {"tenant_id": TENANT}),
