@@ -214,6 +214,7 @@ def build_client(
     pooled = {name: wanted.pop(name) for name in _POOL_OPTIONS if name in wanted}
     closers: list[Callable[[], Any]] = []
     release: Callable[[], None] | None = None
+    ready: Any = None
     select: Callable[[Any], Any]
     if pooled and (given is not None or transport is not None):
         owner = "http_client" if given is not None else "transport"
@@ -229,9 +230,9 @@ def build_client(
             azure.refuse_stacking(selector_of(given)(module.URL(str(settings.target.endpoint.origin))))
     else:
         share = lease(binding.LIBRARY, is_async=is_async, options=pooled)
-        select, release = share.select, share.release
+        select, release, ready = share.select, share.release, getattr(share, "get_ready", None)
         closers.append(share.closer)
-    engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing)
+    engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing, get_ready=ready)
     made = azure.around(engine, closers)
     if release is not None:
         weakref.finalize(made, release_when_dropped, made.closers, release)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from azure_shim.testing import FakeAzure, TokenService
@@ -27,3 +30,11 @@ def chat(colour: Colour, client: Any, **options: Any) -> Any:
 def sent(azure_openai: FakeAzure) -> list[str]:
     """The tokens of the requests that came to any resource."""
     return [request.headers["authorization"].removeprefix("Bearer ") for request in azure_openai.requests]
+
+
+def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
+    """Wait for what another thread does."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        threading.Event().wait(0.005)

@@ -79,7 +79,8 @@ class _TransportCore:
         settings = _settings_of(arguments, is_async=is_async)
         if transport is None:
             share = lease(self.library, is_async=is_async, options={})
-            self.adopt(Engine(self.library, settings.target, share.select), [share.closer])
+            ready = getattr(share, "get_ready", None)
+            self.adopt(Engine(self.library, settings.target, share.select, get_ready=ready), [share.closer])
             weakref.finalize(self, release_when_dropped, self.closers, share.release)
             return
         self.check(transport)
@@ -106,8 +107,11 @@ class SyncTransportCore(_TransportCore):
 
 class AsyncTransportCore(_TransportCore):
     async def _handle(self, request: Any) -> Any:
-        library = self.library
-        exchange = Exchange(self._engine, request, library.AsyncResumedStream, library.AsyncBoundedStream)
+        library, engine = self.library, self._engine
+        if engine.get_ready is not None:
+            await engine.get_ready()
+            engine.get_ready = None
+        exchange = Exchange(engine, request, library.AsyncResumedStream, library.AsyncBoundedStream)
         return await AsyncDriver(exchange).run()
 
     async def _aclose(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from azure_shim.auth.flow import send_signed
@@ -34,11 +35,15 @@ class Engine:
     """What the requests of one transport have in common.
 
     ``signs_nothing`` says that this is for one of the shim's own clients: it spells the target's URL, and its requests
-    carry the mark `EXPLICIT`. A plain client's own key must never be forwarded.
+    carry the mark `EXPLICIT`. A plain client's own key must never be forwarded. ``get_ready`` is awaited before the
+    first requests of a client that awaits.
     """
 
-    def __init__(self, library: Library, target: Target, select: Any, *, signs_nothing: bool = False) -> None:
+    def __init__(
+        self, library: Library, target: Target, select: Any, *, signs_nothing: bool = False, get_ready: Any = None
+    ) -> None:
         self.library, self.target, self.select, self.signs_nothing = library, target, select, signs_nothing
+        self.get_ready: Callable[[], Awaitable[None]] | None = get_ready
         self.addresses = Addresses(target)
         origin = target.endpoint.origin
         self._origin = (origin.scheme.encode(), origin.host.encode(), origin.port)

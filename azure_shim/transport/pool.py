@@ -15,6 +15,8 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Union
 
+import anyio.to_thread
+
 from azure_shim.transport.library import Library
 from azure_shim.transport.private import selector_of
 
@@ -88,9 +90,14 @@ class _Pool:
     A connection lives and dies with the loop that it was opened in.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Any], context: Callable[[], Any]) -> None:
+        self._make, self._context = make, context
         self.forget()
+
+    def read_certificates(self) -> None:
+        """Make the TLS context, once, however many threads want it."""
+        with self.entering:
+            self._context()
 
     def forget(self) -> None:
         """After a fork: the parent's connections are not this process's to use."""
@@ -167,6 +174,10 @@ class AsyncLease:
         self._by_loop: weakref.WeakKeyDictionary[Any, _Connections] = weakref.WeakKeyDictionary()
         self._elsewhere: _Connections | None = None
 
+    async def get_ready(self) -> None:
+        """Read the machine's certificates, which takes 10 to 50 ms, where no event loop waits for it."""
+        await anyio.to_thread.run_sync(self._pool.read_certificates)
+
     def select(self, url: Any) -> Any:
         """The transport that leads to ``url`` from the running event loop."""
         if self._generation is not self._pool.generation:
@@ -227,7 +238,7 @@ def lease(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Le
     with _lock:
         pool = _pools.get(key)
     if pool is None:
-        made = _Pool(_maker(library, options, environment, is_async=is_async))
+        made = _Pool(*_makers(library, options, environment, is_async=is_async))
         with _lock:
             pool = _pools.setdefault(key, made)
     return AsyncLease(pool) if is_async else SyncLease(pool)
@@ -240,8 +251,10 @@ def _hashable(value: Any) -> Any:
     return value
 
 
-def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, is_async: bool) -> Callable[[], Any]:
-    """What opens a client of the library with these options and the SDK's defaults."""
+def _makers(
+    library: Library, options: Mapping[str, Any], environment: _Key, *, is_async: bool
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """What opens a client of the library with these options and the SDK's defaults, and what makes its TLS context."""
     module = library.module
     settings = dict(options)
     settings.setdefault(
@@ -265,7 +278,7 @@ def _maker(library: Library, options: Mapping[str, Any], environment: _Key, *, i
     settings.pop("verify", None)
     if "verify" in options or "cert" in options:
         context()  # what is wrong with them is told at once; the certificates of the machine can wait
-    return opened
+    return opened, context
 
 
 def _context(library: Library, settings: Mapping[str, Any], environment: _Key) -> Any:

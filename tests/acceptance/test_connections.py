@@ -411,3 +411,31 @@ def test_plain_http_on_loopback_passes_no_proxy(
     chat(colour, client)
     assert len(server.requests) == 1
     assert proxy.connects == []
+
+
+FIRST = """
+import asyncio, sys
+import azure_shim
+client = (azure_shim.AsyncOpenAI if sys.argv[2] == "async" else azure_shim.OpenAI)(
+    azure_endpoint=sys.argv[1], api_key="k", max_retries=0
+)
+from azure_shim.transport import pool
+assert not pool._contexts, "the machine's certificates were read for a client that may call nobody"
+
+async def main():
+    await asyncio.gather(*(client.models.list() for _ in range(20)))
+
+if sys.argv[2] == "async":
+    asyncio.run(main())
+else:
+    client.models.list()
+assert len(pool._contexts) == 1
+"""
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_certificates_are_read_for_the_first_request_and_not_for_a_client(how: str, server: ScriptedServer) -> None:
+    """They take 10 to 50 ms; a client is made in one."""
+    server.script = lambda seen: [answer({"object": "list", "data": []})]
+    subprocess.run([sys.executable, "-c", FIRST, server.url, how], check=True, timeout=60)
+    assert len(server.requests) == (20 if how == "async" else 1)

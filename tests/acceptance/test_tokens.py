@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import azure.identity
@@ -21,7 +20,7 @@ import azure_shim
 from azure_shim.auth import tokens
 from azure_shim.testing import FakeAzure, TokenService
 from tests.conftest import Colour
-from tests.identities import chat, client_secret, sent
+from tests.identities import chat, client_secret, sent, until
 from tests.servers import MESSAGES
 
 pytestmark = pytest.mark.usefixtures("service_principal")
@@ -52,14 +51,6 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
-
-
-def until(condition: Callable[[], object], limit_s: float = 10.0) -> None:
-    """Wait for what another thread does."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        threading.Event().wait(0.005)
 
 
 class TestSingleFlight:
