@@ -293,7 +293,8 @@ class OpenAI(_Shim, openai.OpenAI):
 class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     """An ``openai.AsyncOpenAI`` whose calls run on Azure OpenAI; the arguments are those of `OpenAI`.
 
-    ``api_key`` and ``azure_ad_token_provider`` may be functions that return awaitables; others are called in a thread.
+    ``api_key`` and ``azure_ad_token_provider`` may be functions that return awaitables, and ``credential`` one of
+    ``azure.identity.aio``; others are called in a thread.
     """
 
     def __init__(

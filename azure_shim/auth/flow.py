@@ -131,10 +131,11 @@ def renew(credential: Credential, used: Header, challenge: str, renewals: Renewa
 
 def drop(credential: Credential, challenge: str) -> None:
     """Azure refused the token that there is just now, where nothing can be sent again: the next one is a fresh one."""
-    tokens = credential.tokens
-    token = tokens.valid() if tokens is not None else None
+    if credential.tokens is None:
+        return
+    token = credential.tokens.valid()
     if token is not None:
-        tokens.drop(token.header, claims_of(challenge))
+        credential.tokens.drop(token.header, claims_of(challenge))
 
 
 def send_signed(
