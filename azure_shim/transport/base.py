@@ -156,6 +156,10 @@ class AuthCore:
         engine = self._engine
         return renew(engine.target.credential, used, challenge, engine.addresses.renewals, can_repeat=can_repeat)
 
+    def _note(self, response: Any) -> None:
+        """Remember what came of a fresh token, as `send_signed` does."""
+        self._engine.addresses.renewals.note(response.status_code)
+
     def _is_refused(self, response: Any) -> bool:
         """Whether the endpoint itself, and not where a redirect led to, refused the credential."""
         return response.status_code == 401 and self._engine.is_own(response.url)

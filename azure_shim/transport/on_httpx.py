@@ -75,10 +75,10 @@ class AzureAuth(AuthCore, httpx.Auth):
         used = self._sign(request)
         response = yield request
         if self._sign_again(request, used, response):
-            yield request
+            self._note((yield request))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         used = await self._sign_async(request)
         response = yield request
         if await self._sign_again_async(request, used, response):
-            yield request
+            self._note((yield request))

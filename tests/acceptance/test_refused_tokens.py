@@ -283,6 +283,10 @@ def test_the_auth_hook_does_the_same(name: str, colour: Colour, service: TokenSe
     assert len(azure_openai.requests) == 5
     first, second, third = service.tokens
     assert sent(azure_openai) == [first, first, second, second, third]
+    # The fresh one was refused too: it is left to its other users for a while.
+    assert colour.call(client.post, url, json=body).status_code == 401
+    assert sent(azure_openai)[5:] == [third]
+    assert len(service.requests) == 3
     azure_openai["eastus"].heal()
     service.fail_next("invalid_client", times=None)
     azure_shim.reset_tokens()
