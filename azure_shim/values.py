@@ -16,7 +16,9 @@ __all__ = [
     "Answered",
     "Ask",
     "Asked",
+    "Attempt",
     "Body",
+    "CoolingEvent",
     "Credential",
     "Deployments",
     "Discard",
@@ -25,8 +27,10 @@ __all__ = [
     "Failed",
     "Fetch",
     "Header",
+    "Inspect",
     "Late",
     "Origin",
+    "Pause",
     "Peek",
     "Provider",
     "Refusal",
@@ -118,7 +122,12 @@ class Target:
 
     ``api_version`` is a dated version for the classic surface; None, ``"preview"`` or ``"latest"`` for v1.
     ``default_deployment`` serves the models that ``deployments`` does not name; ``default_for`` limits it to one
-    operation's path when its endpoint named one.
+    operation's path when its endpoint named one. ``provider`` is ``"azure-openai"`` or ``"openai"``.
+
+    The others matter where there are several targets. ``region`` and ``tags`` say where it is; ``timeout_s`` bounds
+    each wait for it; ``override_params`` are merged over the body; ``pool`` are the options of its own connections
+    (``proxy``, ``verify``, ``cert``, ...), empty to share; ``retries`` is how often it is tried again on a status of
+    ``retry_statuses`` before another is, honouring Retry-After if ``honours_retry_after``.
     """
 
     name: str
@@ -130,6 +139,19 @@ class Target:
     default_for: str | None = None
     unmapped: str = "passthrough"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    provider: str = "azure-openai"
+    region: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+    override_params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    pool: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    retries: int = 0
+    retry_statuses: frozenset[int] = frozenset((429, 500, 502, 503, 504))
+    honours_retry_after: bool = False
+
+    @property
+    def is_openai(self) -> bool:
+        return self.provider == "openai"
 
     @property
     def is_classic(self) -> bool:
@@ -158,13 +180,14 @@ class Served(NamedTuple):
 class Refusal(NamedTuple):
     """The request is not sent; the caller gets this as the answer, which the SDK turns into its error for ``status``.
 
-    ``cause`` is the exception behind it, if there was one.
+    ``cause`` is the exception behind it, if there was one. ``retry_after_s`` says when to come again; None for never.
     """
 
     status: int
     code: str
     message: str
     cause: BaseException | None = None
+    retry_after_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Refusal({self.status}, {self.code!r}, {self.message!r})"
@@ -222,12 +245,35 @@ class Peek(NamedTuple):
     feed: Callable[[bytes], bool]
 
 
+class Pause(NamedTuple):
+    """Effect: wait for ``seconds``. Answered by None."""
+
+    seconds: float
+
+
+class Inspect(NamedTuple):
+    """Effect: feed the start of an answer's body to ``feed`` until it returns True; the caller still gets all of it.
+
+    Answered by whether the body has ended, whose connection then is free, or by `Failed` if it broke off.
+    """
+
+    response: Any
+    feed: Callable[[bytes], bool]
+
+    def __repr__(self) -> str:
+        return "Inspect()"
+
+
 class Address(NamedTuple):
-    """Where a call goes at one target, kept for the next such call: ``authority`` is the host that ``url`` names."""
+    """Where a call goes at one target, kept for the next such call: ``authority`` is the host that ``url`` names.
+
+    ``at`` is the target's number in its plan.
+    """
 
     url: str
     authority: str
     served: Served
+    at: int = 0
 
 
 class Send(NamedTuple):
@@ -235,6 +281,7 @@ class Send(NamedTuple):
 
     ``headers`` are None to send the caller's, which then have no credential, or what is left of them without any.
     ``credential`` goes on top. ``body`` is None to send the caller's own. ``again`` says that the same was sent before.
+    ``limit_s`` is how long to wait for each sign of life, None for as long as the caller does.
     """
 
     address: Address
@@ -242,6 +289,7 @@ class Send(NamedTuple):
     credential: Sequence[Header]
     body: Body | None
     again: bool = False
+    limit_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Send({self.address!r})"
@@ -260,8 +308,9 @@ class Asked(NamedTuple):
 class Answered(NamedTuple):
     """A response's head has come; ``response`` is the HTTP library's own, its body unread.
 
-    Of a 401, ``challenge`` is its ``WWW-Authenticate``, and ``can_repeat`` says whether the request's body could be
-    sent once more.
+    ``can_repeat`` says, of a 401 and of any answer to a call that has several targets, whether the request's body
+    could be sent once more; of a 401, ``challenge`` is its ``WWW-Authenticate``. ``renamed`` is the model's name that
+    the target got and the one that the caller used, where the answer is to have the latter.
     """
 
     status: int
@@ -269,12 +318,43 @@ class Answered(NamedTuple):
     response: Any
     challenge: str = ""
     can_repeat: bool = False
+    renamed: tuple[str, str] | None = None
 
 
 class Failed(NamedTuple):
-    """No response came; ``error`` is the HTTP library's own."""
+    """No response came; ``error`` is the HTTP library's own; ``can_repeat`` as in `Answered`."""
 
     error: Exception
+    can_repeat: bool = False
+
+
+class Attempt(NamedTuple):
+    """One attempt of a call at one target, as `azure_shim.attempts` lists them.
+
+    ``status`` is None if no answer came; ``reason`` says in a few words what came of it (``"served"``, ``"rate
+    limited"``, ``"connect"``). ``wait_s`` is how long the call waited before it, ``duration_s`` how long it took to the
+    head of the answer, or to the first token of a stream that was looked into; both in seconds. ``cooled_s`` is for how
+    long the target gets no more calls of this kind because of it.
+    """
+
+    target: str
+    region: str | None
+    deployment: str | None
+    status: int | None
+    reason: str
+    wait_s: float
+    duration_s: float
+    cooled_s: float = 0.0
+
+
+class CoolingEvent(NamedTuple):
+    """A target, or one deployment of it, gets no calls for ``seconds``, because of ``reason``."""
+
+    target: str
+    region: str | None
+    deployment: str | None
+    reason: str
+    seconds: float
 
 
 class TokenEvent(NamedTuple):
@@ -289,4 +369,4 @@ class TokenEvent(NamedTuple):
     message: str
 
 
-Effect = Union[Ask, Fetch, Peek, Send, Discard]
+Effect = Union[Ask, Fetch, Peek, Send, Discard, Pause, Inspect]

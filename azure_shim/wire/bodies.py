@@ -11,7 +11,7 @@ from azure_shim.values import Body, Peek, Refusal
 from azure_shim.wire import json_model
 from azure_shim.wire.multipart import FieldFinder, boundary_of
 
-__all__ = ["ModelInBody", "read_model"]
+__all__ = ["ModelInBody", "read_model", "unpacked"]
 
 # A body that needs more once unpacked is not unpacked: a kilobyte of gzip can stand for a gigabyte.
 _UNPACKED_BYTES = 64 * 1024 * 1024
@@ -71,6 +71,16 @@ def read_model(
     except (zlib.error, EOFError):
         return None  # not what its Content-Encoding says; the service will say so
     return None if unpacked is None else _InJson(unpacked, at, content_encoding, content)
+
+
+def unpacked(content: bytes, encoding: str) -> bytes:
+    """An answer's body as it was before it was packed; nothing of it if that cannot be undone here."""
+    if not encoding:
+        return content
+    try:
+        return _unpacked(content, encoding.strip().lower()) or b""
+    except (zlib.error, EOFError):
+        return b""
 
 
 def _unpacked(content: bytes, encoding: str) -> bytes | None:
