@@ -139,7 +139,12 @@ def drop(credential: Credential, challenge: str) -> None:
 
 
 def send_signed(
-    credential: Credential, address: Address, headers: list[Header] | None, body: Body | None, renewals: Renewals
+    credential: Credential,
+    address: Address,
+    headers: list[Header] | None,
+    body: Body | None,
+    renewals: Renewals,
+    limit_s: float | None = None,
 ) -> Generator[Effect, Any, Answered | Failed | Refusal | Late]:
     """Send with the credential, and once more with a fresh token if Azure refuses the first one (401).
 
@@ -148,7 +153,7 @@ def send_signed(
     header = yield from attach(credential)
     if isinstance(header, (Refusal, Late)):
         return header
-    outcome = yield Send(address, headers, (header,), body)
+    outcome = yield Send(address, headers, (header,), body, limit_s=limit_s)
     assert isinstance(outcome, (Answered, Failed))
     if isinstance(outcome, Failed) or outcome.status != 401:
         return outcome
@@ -156,7 +161,7 @@ def send_signed(
     if isinstance(fresh, (Refusal, Late)):
         return outcome
     yield Discard(outcome.response)
-    again = yield Send(address, headers, (fresh,), body, again=True)
+    again = yield Send(address, headers, (fresh,), body, again=True, limit_s=limit_s)
     assert isinstance(again, (Answered, Failed))
     if isinstance(again, Answered):
         renewals.note(again.status)

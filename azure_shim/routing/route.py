@@ -12,8 +12,9 @@ from azure_shim.wire.bodies import ModelInBody, read_model
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation
 from azure_shim.wire.request_line import RequestLine, address, refusal_of
+from azure_shim.wire.to_openai import openai_address, refusal_of_openai
 
-__all__ = ["Addresses", "Call", "Route", "route"]
+__all__ = ["Addresses", "Call", "Naming", "Route", "name_deployment", "route"]
 
 Route = Generator[Effect, Any, Union[Answered, Failed, Refusal, Late]]
 
@@ -22,7 +23,8 @@ class Call(NamedTuple):
     """One request as the caller's client made it.
 
     ``headers`` are None if the caller's have no credential, else what is left of them without any; ``explicit`` is the
-    credential that the caller gave for this request. ``content`` is the body if it is in memory, else None.
+    credential that the caller gave for this request. ``content`` is the body if it is in memory, else None. ``limit_s``
+    is how long the caller waits for a sign of life.
     """
 
     line: RequestLine
@@ -31,12 +33,13 @@ class Call(NamedTuple):
     content_type: str
     content_encoding: str
     content: bytes | None
+    limit_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.line!r})"
 
 
-class _Naming(NamedTuple):
+class Naming(NamedTuple):
     """What a call names: the caller's model, the deployment for it, and the body if it has to be another."""
 
     model: str | None = None
@@ -44,7 +47,7 @@ class _Naming(NamedTuple):
     body: Body | None = None
 
 
-_NOTHING_NAMED = _Naming()
+_NOTHING_NAMED = Naming()
 _KEPT = 1024
 
 
@@ -54,8 +57,8 @@ class Addresses:
     And what its answers have shown of its credential.
     """
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: Target, at: int = 0) -> None:
+        self.target, self.at = target, at
         self.renewals = Renewals()
         self._refusals: dict[RequestLine, Refusal | None] = {}
         self._addresses: dict[tuple[RequestLine, str | None, str | None], Address] = {}
@@ -66,10 +69,11 @@ class Addresses:
         except KeyError:
             if len(self._refusals) >= _KEPT:
                 self._refusals.clear()
-            refusal = self._refusals[line] = refusal_of(line, self.target)
+            find = refusal_of_openai(line) if self.target.is_openai else refusal_of(line, self.target)
+            refusal = self._refusals[line] = find
             return refusal
 
-    def address(self, line: RequestLine, naming: _Naming) -> Address:
+    def address(self, line: RequestLine, naming: Naming) -> Address:
         key = (line, naming.model, naming.deployment)
         try:
             return self._addresses[key]
@@ -77,11 +81,9 @@ class Addresses:
             if len(self._addresses) >= _KEPT:
                 self._addresses.clear()
             target = self.target
-            found = self._addresses[key] = Address(
-                address(line, target, naming.deployment),
-                target.endpoint.origin.authority,
-                Served(target.name, line.name, naming.model, naming.deployment),
-            )
+            url = openai_address(line, target) if target.is_openai else address(line, target, naming.deployment)
+            served = Served(target.name, line.name, naming.model, naming.deployment)
+            found = self._addresses[key] = Address(url, target.endpoint.origin.authority, served, self.at)
             return found
 
 
@@ -91,7 +93,7 @@ def route(call: Call, addresses: Addresses) -> Route:
     refusal = addresses.refusal(line)
     if refusal is not None:
         return refusal
-    naming = yield from _name_deployment(call, target)
+    naming = yield from name_deployment(call, target)
     if isinstance(naming, Refusal):
         return naming
     there = addresses.address(line, naming)
@@ -102,7 +104,7 @@ def route(call: Call, addresses: Addresses) -> Route:
     return outcome
 
 
-def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Naming | Refusal]:
+def name_deployment(call: Call, target: Target) -> Generator[Effect, Any, Naming | Refusal]:
     """Find the model that the call names, resolve it, and change the body where this target wants it changed."""
     operation = call.line.operation
     if operation is None or not operation.model_at:
@@ -141,12 +143,12 @@ def _name_deployment(call: Call, target: Target) -> Generator[Effect, Any, _Nami
         )
     if isinstance(deployment, Refusal):
         return deployment
-    return _Naming(model, deployment, _body_for(found, deployment, in_path=in_path, drops=drops))
+    return Naming(model, deployment, _body_for(found, deployment, in_path=in_path, drops=drops))
 
 
 def _without_model(
     target: Target, operation: Operation, found: ModelInBody | None, *, in_path: bool, drops: bool
-) -> _Naming | Refusal:
+) -> Naming | Refusal:
     """A call that names no model: the default deployment's, or nobody's."""
     default = target.default_deployment if target.default_for in (None, operation.path) else None
     if not in_path:
@@ -154,7 +156,7 @@ def _without_model(
             return _NOTHING_NAMED
         # A response may take its model from a stored prompt; the operations of deployments have it from the call alone.
         added = found.added(default) if default and operation.in_deployment and not found.is_present else None
-        return _Naming(body=found.unchanged()) if added is None else _Naming(None, default, added)
+        return Naming(body=found.unchanged()) if added is None else Naming(None, default, added)
     if not default:
         return Refusal(
             400,
@@ -162,7 +164,7 @@ def _without_model(
             f"{operation.method} /v1{operation.path} names no model that can be read before it is sent: pass "
             "model='<deployment>' (in a form before its file), or give the client azure_deployment='<deployment>'.",
         )
-    return _Naming(None, default, _body_for(found, default, in_path=in_path, drops=drops))
+    return Naming(None, default, _body_for(found, default, in_path=in_path, drops=drops))
 
 
 def _body_for(found: ModelInBody | None, deployment: str, *, in_path: bool, drops: bool) -> Body | None:

@@ -1,0 +1,552 @@
+"""One call through several targets: which one is asked, what its answer means, and whether another one is asked.
+
+A `Trip` is the state of one call, a `Fleet` what all calls share. As in `route`, nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from hashlib import blake2b
+from typing import Any, NamedTuple, Union
+
+from azure_shim.auth.flow import send_signed
+from azure_shim.observe.log import log_cooling
+from azure_shim.routing.bounds import Bounds, bounds_of
+from azure_shim.routing.conditions import context_of
+from azure_shim.routing.fleet import Fleet, Site, Wishes
+from azure_shim.routing.homes import answer_ids
+from azure_shim.routing.looking import look
+from azure_shim.routing.naming import name_at
+from azure_shim.routing.replay import may_repeat
+from azure_shim.routing.route import Call, Naming, Route
+from azure_shim.routing.sessions import session_of
+from azure_shim.routing.tree import Came, Hold, Wanted
+from azure_shim.values import (
+    Answered,
+    Attempt,
+    CoolingEvent,
+    Discard,
+    Effect,
+    Failed,
+    Late,
+    Pause,
+    Refusal,
+    Send,
+    Target,
+)
+from azure_shim.wire.retry_after import limits, retry_after_s
+from azure_shim.wire.verdict import Seen, Verdict, judge
+
+__all__ = ["Trip"]
+
+_WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
+# What the SDK sends again by itself (openai/_base_client.py), and so reads the headers for retries of.
+_RETRIED = frozenset((408, 409, 429))
+
+Outcome = Union[Answered, Failed, Refusal, Late]
+Steps = Generator[Effect, Any, Union[Came, None]]
+
+
+class _Parked(NamedTuple):
+    """A target that would serve the call but for its cooling down."""
+
+    at: int
+    until: float
+    told: bool
+
+
+class Trip:
+    """One call on its way. ``attempts`` is what came of it so far; ``served`` the site that has answered."""
+
+    __slots__ = (
+        "_bounds",
+        "_budget",
+        "_call",
+        "_deadline",
+        "_deferred",
+        "_final",
+        "_fleet",
+        "_held",
+        "_last",
+        "_last_sent_at",
+        "_may_have_run",
+        "_may_repeat",
+        "_namings",
+        "_parked",
+        "_refusals",
+        "_session",
+        "_wishes",
+        "attempts",
+        "retry_s",
+        "served",
+        "wall",
+    )
+
+    def __init__(self, fleet: Fleet, call: Call, wishes: Wishes, wall: Callable[[], float] = time.time) -> None:
+        self._fleet, self._call, self._wishes, self.wall = fleet, call, wishes, wall
+        started = fleet.clock()
+        self._deadline = float("inf") if call.limit_s is None else started + call.limit_s
+        self.attempts: list[Attempt] = []
+        self.served: Site | None = None
+        self.retry_s: float | None = None
+        """How long until the first target recovers, where all of them are cooling down."""
+        self._namings: dict[int, Naming | Refusal] = {}
+        self._refusals: dict[int, Refusal] = {}
+        self._deferred: list[int] = []
+        self._parked: dict[int, _Parked] = {}
+        self._final: Outcome | None = None
+        self._last: Outcome | None = None
+        self._held: Any = None
+        self._last_sent_at = started
+        self._may_repeat: bool | None = None
+        self._budget = _budget(fleet, wishes)
+        self._bounds = Bounds()
+        self._may_have_run = False
+        self._session: str | None = None
+
+    # -- the whole
+
+    def run(self) -> Route:
+        """Ask one target after the other; the answer for the caller."""
+        fleet, call = self._fleet, self._call
+        bounds = bounds_of(fleet, call, self._wishes)
+        if isinstance(bounds, Refusal):
+            return bounds
+        self._bounds = bounds
+        if self._wishes.retry and not self._repeats():
+            # What the SDK sends again here may have run already.
+            ran = fleet.ran.get(self._key())
+            if ran is not None:
+                return ran
+        self._session = session_of(call.content, call.headers or (), fleet.rules.session_header)
+        while True:
+            yield from self._round()
+            if self._final is not None:
+                return self._final
+            wait_s = self._recovery_s()
+            if wait_s is None or fleet.rules.on_exhausted != "wait" or self._budget <= 0:
+                break
+            wait_s = max(wait_s, 0.001)
+            if fleet.clock() + wait_s >= self._deadline:
+                break
+            yield from self._let_go()
+            yield Pause(wait_s)
+            self._deferred, self._parked = [], {}
+        return self._exhausted()
+
+    def _round(self) -> Generator[Effect, Any, None]:
+        """Ask every target that may be asked once, until one has served or nobody may be asked any more."""
+        asked = len(self.attempts)
+        stop = yield from self._walk()
+        if self._is_over():
+            return
+        if stop is not None and not stop.moves_on:
+            self._final = self._last
+            return
+        for at in self._deferred:
+            came = yield from self._ask(at, is_soft=False)
+            if self._is_over():
+                return
+            if came is not None and not came.moves_on:
+                self._final = self._last
+                return
+        if len(self.attempts) == asked:
+            # Nobody was asked. Whose time is a guess of ours may as well be: its answer is worth more than the guess.
+            # A lone target is asked in any case: to park it would help nobody.
+            is_lone = len(self._parked) == 1
+            for parked in sorted(self._parked.values(), key=lambda parked: parked.until):
+                if parked.told and not is_lone:
+                    continue
+                came = yield from self._ask(parked.at, is_soft=False, is_forced=True)
+                if self._is_over():
+                    return
+                if came is not None and not came.moves_on:
+                    self._final = self._last
+                    return
+
+    def _walk(self) -> Steps:
+        """The plan's own order, or that of a call which is bound to a place."""
+        only = self._bounds.only
+        if only is not None:
+            return (yield from self._ask(only, is_soft=False, is_forced=True))
+        content, metadata, path = self._call.content, self._wishes.metadata, "/v1" + self._call.line.path
+        walk = self._fleet.tree.walk(
+            Wanted(
+                is_fixed=self._bounds.is_fixed,
+                session=self._session,
+                context=lambda: context_of(content, metadata, path),
+                waits_for=self._waits_for,
+            )
+        )
+        try:
+            step = next(walk)
+            while True:
+                came: Came | None = None
+                if isinstance(step, Hold):
+                    yield from self._hold(step.seconds)
+                else:
+                    came = yield from self._ask(step)
+                if self._is_over():
+                    return None
+                step = walk.send(came)
+        except StopIteration as end:
+            found: Came | None = end.value
+            return found
+
+    def _is_over(self) -> bool:
+        """Whether it is decided what the caller gets."""
+        return self._final is not None
+
+    # -- who may be asked
+
+    def _waits_for(self, at: int) -> float:
+        """How long until a target recovers that may serve this call; 0 if it need not, endless if it never will."""
+        naming = self._namings.get(at)
+        if not isinstance(naming, Naming) or not self._bounds.allow(at):
+            return float("inf")
+        now = self._fleet.clock()
+        return max(0.0, self._fleet.health.state(at, naming.deployment, now).until - now)
+
+    def _hold(self, seconds: float) -> Generator[Effect, Any, None]:
+        if self._fleet.clock() + seconds < self._deadline:
+            yield from self._let_go()
+            yield Pause(seconds)
+
+    def _named(self, site: Site) -> Generator[Effect, Any, Naming | Refusal]:
+        """What the call is at this target, or why it cannot be there."""
+        known = self._namings.get(site.at)
+        if known is not None:
+            return known
+        found = yield from name_at(site, self._call)
+        self._namings[site.at] = found
+        if isinstance(found, Refusal):
+            self._refusals[site.at] = found
+        return found
+
+    # -- asking one
+
+    def _ask(self, at: int, *, is_soft: bool = True, is_forced: bool = False) -> Steps:
+        """Ask a target if it serves the call and is fit; None if it was not asked."""
+        if not self._bounds.allow(at):
+            return None
+        fleet, site = self._fleet, self._fleet.sites[at]
+        naming = yield from self._named(site)
+        if isinstance(naming, Refusal):
+            return None
+        deployment, now = naming.deployment, fleet.clock()
+        state = fleet.health.state(at, deployment, now)
+        if not is_forced and self._bounds.moves:
+            if state.until > now or (state.is_probe and not fleet.health.claim(at, deployment, now)):
+                self._parked[at] = _Parked(at, state.until, state.told)
+                return None
+            if is_soft and not state.is_probe and fleet.health.is_soft(at, deployment, now):
+                self._deferred.append(at)
+                return None
+        if self._budget <= 0 or now >= self._deadline:
+            fleet.health.gave_up(at, deployment)
+            self._final = self._last or self._nothing_left(now)
+            return None
+        return (yield from self._try(site, naming))
+
+    def _try(self, site: Site, naming: Naming) -> Steps:
+        fleet, target, left = self._fleet, site.target, site.target.retries
+        while True:
+            yield from self._let_go()
+            self._budget -= 1
+            started = fleet.clock()
+            fleet.health.enter(site.at)
+            try:
+                outcome = yield from self._sent(site, naming, self._limit_s(target))
+                is_replaceable = self._untried() > 1 and self._can_move()
+                seen, is_open = yield from look(outcome, self._call.line, is_replaceable=is_replaceable)
+            except BaseException:
+                fleet.health.leave(site.at)
+                fleet.health.gave_up(site.at, naming.deployment)
+                raise
+            now, verdict = fleet.clock(), judge(seen)
+            if verdict.action == "serve":
+                assert isinstance(outcome, Answered)
+                self._serve(site, naming, outcome, started, now)
+                return None
+            fleet.health.leave(site.at)
+            if is_open and isinstance(outcome, Answered):
+                self._held = outcome.response
+            told_s = self._told_s(outcome)
+            cooled_s = self._note(site, naming, verdict, told_s, now)
+            self._record(site, naming, outcome, verdict.name, started, now, cooled_s)
+            came = self._came(outcome, seen, verdict)
+            if self._is_over():
+                return None
+            if verdict.name == "content filter":
+                came = (yield from self._filtered(site)) or came
+                if self._is_over():
+                    return None
+            status = outcome.status if isinstance(outcome, (Answered, Refusal)) else None
+            if not left or status not in target.retry_statuses or not came.moves_on or self._budget <= 0:
+                return came
+            left -= 1
+            wait_s = told_s if target.honours_retry_after and told_s is not None else self._backoff_s(target, left)
+            if fleet.clock() + wait_s >= self._deadline or wait_s > _LONGEST_BACKOFF_S:
+                return came
+            yield from self._let_go()
+            yield Pause(wait_s)
+
+    def _sent(self, site: Site, naming: Naming, limit_s: float | None) -> Generator[Effect, Any, Outcome]:
+        call, target = self._call, site.target
+        there = site.addresses.address(call.line, naming)
+        headers = site.headers(call.headers or [])
+        if call.explicit or (target.credential.is_absent and target.headers):
+            outcome = yield Send(there, headers, call.explicit, naming.body, limit_s=limit_s)
+            assert isinstance(outcome, (Answered, Failed))
+            return outcome
+        return (
+            yield from send_signed(
+                target.credential, there, headers, naming.body, site.addresses.renewals, limit_s=limit_s
+            )
+        )
+
+    def _limit_s(self, target: Target) -> float | None:
+        """How long this attempt may wait for a sign of life.
+
+        The caller's limit is one for all attempts. Where the first token of a stream can still come from another
+        target, a target that stalls gets half of what is left; an answer that comes whole is not cut short like that,
+        for it may be a long one, and paid for (P53).
+        """
+        own = target.timeout_s
+        if self._call.limit_s is None:
+            return own
+        left = max(self._deadline - self._fleet.clock(), 0.001)
+        content = self._call.content
+        streams = content is not None and (b'"stream":true' in content or b'"stream": true' in content)
+        if streams and self._budget > 0 and self._can_move() and self._untried() > 1:
+            left /= 2
+        return left if own is None else min(own, left)
+
+    def _untried(self) -> int:
+        """How many targets may be asked yet, this one among them."""
+        tried = {attempt.target for attempt in self.attempts}
+        return sum(
+            site.name not in tried and site.at not in self._refusals and self._bounds.allow(site.at)
+            for site in self._fleet.sites
+        )
+
+    def _repeats(self) -> bool:
+        """Whether the call may be sent again after it may have run."""
+        if self._may_repeat is None:
+            self._may_repeat = may_repeat(self._call.line, self._call.content, self._fleet.rules.replay)
+        return self._may_repeat
+
+    def _can_move(self) -> bool:
+        """Whether what may have run may be asked of another target."""
+        return self._bounds.moves and self._repeats()
+
+    def _key(self) -> bytes:
+        """What the SDK's retries of one call have in common: its line and its body, of which the length has to do."""
+        content = self._call.content
+        if content is None:
+            lengths = [value for name, value in self._call.headers or () if name.lower() == b"content-length"]
+            content = b"".join(lengths)
+        return blake2b(self._call.line.path.encode() + b"\0" + content, digest_size=16).digest()
+
+    def _let_go(self) -> Generator[Effect, Any, None]:
+        """Close an answer that still has its connection, before another one is opened or waited for."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            if isinstance(self._last, Answered) and self._last.response is held:
+                self._last = None
+            yield Discard(held)
+
+    # -- what came of it
+
+    def _serve(self, site: Site, naming: Naming, outcome: Answered, started: float, now: float) -> None:
+        health = self._fleet.health
+        self._held = None
+        health.went_well(site.at, naming.deployment, now, now - started)
+        _steer(self._fleet, site, naming.deployment, outcome.response, now)
+        self._record(site, naming, outcome, "served", started, now, 0.0)
+        self.served = site
+        asked, sent = naming.model, naming.deployment
+        if site.target.is_openai and asked is not None and sent is not None and asked != sent:
+            outcome = outcome._replace(renamed=(sent, asked))
+        self._final = outcome
+
+    def _came(self, outcome: Outcome, seen: Seen, verdict: Verdict) -> Came:
+        """Whether another target may be asked; if not in any case, what the caller gets."""
+        if not (self._bounds.is_lost and isinstance(self._last, Answered) and self._last.status == 404):
+            self._last = outcome  # a thing that nobody has is missing where it would have been
+        moves_on = verdict.action == "next" and self._bounds.moves
+        status = outcome.status if isinstance(outcome, (Answered, Refusal)) else None
+        if self._bounds.is_lost and status == 404:
+            moves_on = True
+        if self._bounds.is_fixed and seen.code == "previous_response_not_found":
+            moves_on = True
+        self._may_have_run |= verdict.may_have_run and verdict.action == "next"
+        can_repeat = isinstance(outcome, (Refusal, Late)) or outcome.can_repeat
+        if not can_repeat or (verdict.may_have_run and not self._can_move() and verdict.name != "content filter"):
+            self._final = self._last
+            if isinstance(outcome, Failed) and verdict.may_have_run and not self._repeats():
+                self._fleet.ran.put(self._key(), outcome)
+        return Came(status, moves_on)
+
+    def _filtered(self, site: Site) -> Steps:
+        """What a content filter refused goes to the target that the plan names for it, if it does."""
+        name = self._fleet.rules.content_filter
+        other = self._fleet.by_name.get(name) if name is not None else None
+        if other is None or other is site or not self._bounds.moves:
+            return None
+        last = self._last
+        found = yield from self._ask(other.at, is_soft=False, is_forced=True)
+        if self._final is None:
+            self._last = self._last or last
+            self._final = self._last
+        return found
+
+    def _note(self, site: Site, naming: Naming, verdict: Verdict, told_s: float | None, now: float) -> float:
+        if verdict.skips:  # a deployment that is not there may be there in a minute; until then others come first
+            self._fleet.health.spend(site.at, naming.deployment, now, None)
+        if verdict.cools is None and not verdict.is_fault:
+            self._fleet.health.gave_up(site.at, naming.deployment)
+            return 0.0
+        cooled_s = self._fleet.health.went_wrong(
+            site.at,
+            naming.deployment,
+            now,
+            cools=verdict.cools,
+            is_fault=verdict.is_fault,
+            told_s=told_s,
+            reason=verdict.name,
+        )
+        if cooled_s:
+            log_cooling(CoolingEvent(site.name, site.target.region, naming.deployment, verdict.name, cooled_s))
+        return cooled_s
+
+    def _told_s(self, outcome: Outcome) -> float | None:
+        if not isinstance(outcome, Answered) or outcome.status not in (429, 503):
+            return None
+        return retry_after_s(outcome.response.headers.get, self.wall())
+
+    def _record(
+        self, site: Site, naming: Naming, outcome: Outcome, reason: str, started: float, now: float, cooled_s: float
+    ) -> None:
+        status = outcome.status if isinstance(outcome, Answered) else None
+        waited_s = started - self._last_sent_at
+        self._last_sent_at = now
+        self.attempts.append(
+            Attempt(site.name, site.target.region, naming.deployment, status, reason, waited_s, now - started, cooled_s)
+        )
+
+    def _backoff_s(self, target: Target, left: int) -> float:
+        done = target.retries - left - 1
+        return min(_FIRST_BACKOFF_S * 2.0**done, _LONGEST_BACKOFF_S) * (
+            0.75 + 0.25 * self._fleet.health.random.random()
+        )
+
+    # -- while the caller reads the answer
+
+    @property
+    def ids(self) -> Any:
+        """What finds the ids of stored things in the answer; None if it has none."""
+        return answer_ids(self._call.line, self._call.content)
+
+    @property
+    def must_not_retry(self) -> bool:
+        """Whether the SDK would send again what may have run and must not run twice."""
+        return self.served is None and self._may_have_run and not self._repeats()
+
+    def saw(self, id_: str) -> None:
+        assert self.served is not None
+        self._fleet.homes.saw(id_, self.served.name)
+
+    def leave(self) -> None:
+        assert self.served is not None
+        self._fleet.health.leave(self.served.at)
+
+    def broke(self) -> None:
+        assert self.served is not None
+        self._fleet.health.penalize(self.served.at, self._fleet.clock())
+
+    # -- when nobody has served
+
+    def _recovery_s(self) -> float | None:
+        """How long until the first of the targets that may serve the call recovers; None if one need not."""
+        now, soonest = self._fleet.clock(), None
+        for site in self._fleet.sites:
+            naming = self._namings.get(site.at)
+            if not isinstance(naming, Naming) or not self._bounds.allow(site.at):
+                continue
+            until = self._fleet.health.state(site.at, naming.deployment, now).until
+            if until <= now:
+                return None
+            soonest = until - now if soonest is None else min(soonest, until - now)
+        return soonest
+
+    def _exhausted(self) -> Outcome:
+        self.retry_s = self._recovery_s()
+        last = self._last
+        if last is not None:
+            if isinstance(last, Answered) and last.status not in _RETRIED and last.status < 500:
+                self.retry_s = None
+            return last
+        if self._parked:
+            names = ", ".join(self._fleet.sites[at].name for at in self._parked)
+            return Refusal(
+                429,
+                "429",
+                f"All targets that serve this call are cooling down: {names}. Please retry after "
+                f"{max(1, round(self.retry_s or 0.0))} seconds.",
+                retry_after_s=self.retry_s or 0.0,
+            )
+        return self._nobody()
+
+    def _nobody(self) -> Refusal:
+        """Why no target serves the call: one reason if all have the same, else who has what."""
+        refusals = list(self._refusals.values())
+        if not refusals:
+            return Refusal(404, "NoTarget", "No target is left for this call: no condition of the plan fits it.")
+        if len({(refusal.status, refusal.code) for refusal in refusals}) == 1 and refusals[0].status == 400:
+            return refusals[0]
+        reasons = "\n".join(
+            f"  {self._fleet.sites[at].name}: {refusal.message}" for at, refusal in sorted(self._refusals.items())
+        )
+        return Refusal(404, "NoTargetServes", f"No target serves this call:\n{reasons}")
+
+    def _nothing_left(self, now: float) -> Outcome:
+        if now >= self._deadline:
+            return Late("the call's timeout was over before a target could be asked")
+        return Refusal(
+            503,
+            "AttemptsExhausted",
+            f"The plan's attempts for one call ({self._fleet.rules.attempts}) are used up by the retries before this.",
+        )
+
+
+def _budget(fleet: Fleet, wishes: Wishes) -> int:
+    """How many attempts this run of the call has, of all that the plan grants to the call and its retries.
+
+    A retry of the SDK's comes without any memory of what was sent before it. So each is counted as if it had used what
+    it was given, and the sum over them never exceeds the plan's bound.
+    """
+    targets, retry = len(fleet.sites), wishes.retry
+    retries = sum(site.target.retries for site in fleet.sites)
+    if fleet.rules.attempts is None and fleet.rules.on_exhausted == "wait":
+        return _WAITED_ATTEMPTS
+    if fleet.rules.attempts is None:
+        return targets + retries if retry == 0 else min(2, targets + retries)
+    share = targets + retries
+    return max(0, min(share, fleet.rules.attempts - retry * share))
+
+
+def _steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
+    """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
+    for name, _ in response.headers.raw:
+        if name[:8] in (b"x-rateli", b"azure-op", b"X-RateLi", b"X-Rateli", b"Azure-Op"):
+            break
+    else:
+        return
+    found = limits(response.headers.get)
+    if found.is_spent:
+        fleet.health.spend(site.at, deployment, now, found.reset_s)
+    else:
+        fleet.health.refill(site.at, deployment)

@@ -1,0 +1,318 @@
+"""What is known of each target's state: who is cooling down and until when, who is slow, who is busy.
+
+One `Health` is shared by all clients of one plan, whatever thread or event loop they run in. The path of a call that
+goes well takes no lock: it reads numbers, and counts what is in flight by the length of a deque, whose ends are atomic.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import exp
+from random import Random
+from typing import Any, NamedTuple
+
+from azure_shim.values import Target
+
+__all__ = ["MAX_COOLDOWN_S", "Health", "State", "TargetHealth"]
+
+MAX_COOLDOWN_S = 600.0
+"""The longest that any target is left alone, whatever its Retry-After says ("86400" is seen in practice)."""
+# From the first failure in a row to the longest pause, where the service does not say how long.
+_PAUSES_S = {"deployment": (2.0, 60.0), "resource": (1.0, 30.0), "credential": (30.0, 300.0)}
+_JITTER = 0.1
+_PROBE_S = 60.0  # a probe that has not come back by then does not count
+_SUSPECT_S = 5.0
+_SLOW_START_S = 10.0
+_WINDOW_S, _SAMPLE, _ERROR_RATE, _OPEN_S = 30.0, 10, 0.5, 10.0
+_LATENCY_S = 60.0
+_SPENT_S = 10.0  # a limit that says nothing of its reset is looked at again after this
+
+
+class State(NamedTuple):
+    """Whether a target may be sent a call: ``until`` is when, if not now; ``is_probe`` that it would be a probe.
+
+    ``told`` says that the service itself named the time.
+    """
+
+    until: float = 0.0
+    is_probe: bool = False
+    told: bool = False
+
+
+_OPEN = State()
+
+
+class TargetHealth(NamedTuple):
+    """One target as ``client.health()`` shows it; times are seconds from now.
+
+    ``state`` is ``"healthy"``, ``"cooling"`` (for ``cooling_s``, because of ``reason``) or ``"half-open"``, which is
+    when a single call goes first. ``deployments`` has the ones that cool down alone. ``error_rate`` is that of the last
+    half minute, None for too few calls.
+    """
+
+    target: str
+    region: str | None
+    state: str
+    cooling_s: float
+    reason: str | None
+    deployments: dict[str, float]
+    in_flight: int
+    latency_s: float | None
+    error_rate: float | None
+
+
+class _Cell:
+    """What cools down as one: a deployment, a resource, or a credential."""
+
+    __slots__ = ("failures", "probed_until", "reason", "told", "until")
+
+    def __init__(self) -> None:
+        self.until = self.probed_until = 0.0
+        self.failures = 0
+        self.told = False
+        self.reason = ""
+
+
+class _Site:
+    """What is known of one target."""
+
+    __slots__ = (
+        "credential",
+        "deployments",
+        "errors",
+        "in_flight",
+        "latency_s",
+        "lock",
+        "measured_at",
+        "recovered_at",
+        "resource",
+        "spent",
+        "suspect_until",
+        "target",
+        "total",
+        "window_at",
+    )
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.lock = threading.Lock()
+        self.resource, self.credential = _Cell(), _Cell()
+        self.deployments: dict[str | None, _Cell] = {}
+        self.spent: dict[str | None, float] = {}
+        self.in_flight: deque[None] = deque()
+        self.latency_s: float | None = None
+        self.measured_at = self.suspect_until = self.window_at = 0.0
+        self.recovered_at = float("-inf")
+        self.total = self.errors = 0
+
+    def cells(self, deployment: str | None) -> list[_Cell]:
+        """The cells of a call that have ever failed."""
+        found = [self.resource] if self.resource.failures else []
+        if self.credential.failures:
+            found.append(self.credential)
+        own = self.deployments.get(deployment)
+        if own is not None and own.failures:
+            found.append(own)
+        return found
+
+
+class Health:
+    """The state of the targets of one plan, by their numbers in it.
+
+    ``clock`` gives monotonic seconds: a wall clock that jumps would park a target for good.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], clock: Callable[[], float] = time.monotonic, random: Random | None = None
+    ) -> None:
+        self.clock, self.random = clock, random or Random()  # noqa: S311  it spreads load, it protects nothing
+        self._sites = [_Site(target) for target in targets]
+        self.turn = 0
+
+    # -- what a call asks
+
+    def state(self, at: int, deployment: str | None, now: float) -> State:
+        """Whether target ``at`` may be sent a call for ``deployment``."""
+        cells = self._sites[at].cells(deployment)
+        if not cells:
+            return _OPEN
+        worst = max(cells, key=_free_at)
+        free_at = _free_at(worst)
+        if free_at > now:
+            return State(free_at, told=worst.told)
+        return State(is_probe=True)
+
+    def claim(self, at: int, deployment: str | None, now: float) -> bool:
+        """Take the single probe of a target whose time is over; False if another call has it."""
+        site = self._sites[at]
+        with site.lock:
+            cells = site.cells(deployment)
+            if any(_free_at(cell) > now for cell in cells):
+                return False
+            for cell in cells:
+                cell.probed_until = now + _PROBE_S
+            return True
+
+    def is_soft(self, at: int, deployment: str | None, now: float) -> bool:
+        """Whether others should be asked first: a limit is used up, or something went wrong a moment ago."""
+        site = self._sites[at]
+        if site.suspect_until > now:
+            return True
+        spent = site.spent
+        return bool(spent) and spent.get(deployment, 0.0) > now
+
+    def load(self, at: int) -> int:
+        return len(self._sites[at].in_flight)
+
+    def share(self, at: int, now: float) -> float:
+        """From 0 to 1: how much of its weight a target gets, less just after it has recovered."""
+        since = now - self._sites[at].recovered_at
+        return 1.0 if since >= _SLOW_START_S else max(0.1, since / _SLOW_START_S)
+
+    def expected_s(self, at: int, now: float) -> float:
+        """How long an answer takes, with what is in flight already; a measurement fades, so that it is made again."""
+        site = self._sites[at]
+        if site.latency_s is None:
+            return 0.0
+        return site.latency_s * exp((site.measured_at - now) / _LATENCY_S) * (len(site.in_flight) + 1)
+
+    # -- what a call tells
+
+    def enter(self, at: int) -> None:
+        self._sites[at].in_flight.append(None)
+
+    def leave(self, at: int) -> None:
+        try:
+            self._sites[at].in_flight.pop()
+        except IndexError:
+            raise AssertionError("more calls ended than began") from None
+
+    def went_well(self, at: int, deployment: str | None, now: float, duration_s: float) -> None:
+        site = self._sites[at]
+        known = site.latency_s
+        site.latency_s = duration_s if known is None else known + 0.2 * (duration_s - known)
+        site.measured_at = now
+        self._count(site, now, is_fault=False)
+        cells = site.cells(deployment)
+        if cells:
+            with site.lock:
+                for cell in cells:
+                    if cell.until <= now:  # what another call has met meanwhile stands
+                        cell.failures, cell.probed_until = 0, 0.0
+                        site.recovered_at = now
+
+    def went_wrong(
+        self, at: int, deployment: str | None, now: float, *, cools: str | None, is_fault: bool, told_s: float | None,
+        reason: str,
+    ) -> float:  # fmt: skip
+        """Note a failure; for how many seconds the target, or a part of it, gets no calls now.
+
+        ``cools`` says which part, ``told_s`` is the service's own word, ``is_fault`` whether it counts as an error.
+        """
+        site = self._sites[at]
+        cooled = 0.0
+        if is_fault:
+            site.suspect_until = now + _SUSPECT_S
+            if self._count(site, now, is_fault=True) and cools is None:
+                cools, told_s, reason = "resource", _OPEN_S, "error rate"
+        if cools is not None:
+            cooled = self._cool(site, self._cell(site, cools, deployment), cools, now, told_s, reason)
+        with site.lock:
+            for cell in site.cells(deployment):
+                cell.probed_until = 0.0
+        return cooled
+
+    def gave_up(self, at: int, deployment: str | None) -> None:
+        """A call ended without saying anything of the target: its probe, if it had it, is another's."""
+        site = self._sites[at]
+        for cell in site.cells(deployment):
+            cell.probed_until = 0.0
+
+    def spend(self, at: int, deployment: str | None, now: float, reset_s: float | None) -> None:
+        """The target's limit for ``deployment`` is used up until it resets."""
+        self._sites[at].spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
+
+    def refill(self, at: int, deployment: str | None) -> None:
+        self._sites[at].spent.pop(deployment, None)
+
+    def penalize(self, at: int, now: float) -> None:
+        """An answer broke off in its middle."""
+        site = self._sites[at]
+        site.suspect_until = now + _SUSPECT_S
+        if self._count(site, now, is_fault=True):
+            self._cool(site, site.resource, "resource", now, _OPEN_S, "error rate")
+
+    # -- how it is kept
+
+    def _cell(self, site: _Site, cools: str, deployment: str | None) -> _Cell:
+        if cools == "resource":
+            return site.resource
+        if cools == "credential":
+            return site.credential
+        with site.lock:
+            if len(site.deployments) > 1000:  # names come from callers
+                site.deployments = {k: c for k, c in site.deployments.items() if c.failures}
+            return site.deployments.setdefault(deployment, _Cell())
+
+    def _cool(self, site: _Site, cell: _Cell, cools: str, now: float, told_s: float | None, reason: str) -> float:
+        first_s, longest_s = _PAUSES_S[cools]
+        with site.lock:
+            cell.failures += 1
+            pause_s = told_s if told_s is not None else min(longest_s, first_s * 2.0 ** min(cell.failures - 1, 16))
+            pause_s = min(pause_s * (1 + _JITTER * self.random.random()), MAX_COOLDOWN_S)
+            if now + pause_s >= cell.until:
+                cell.until, cell.reason, cell.told = now + pause_s, reason, told_s is not None
+            return cell.until - now
+
+    def _count(self, site: _Site, now: float, *, is_fault: bool) -> bool:
+        """Count a call; whether too many of the last ones were faults. Threads may lose a count, which is no harm."""
+        if now - site.window_at > _WINDOW_S:
+            site.window_at, site.total, site.errors = now, 0, 0
+        site.total += 1
+        if not is_fault:
+            return False
+        site.errors += 1
+        if site.total < _SAMPLE or site.errors < _ERROR_RATE * site.total:
+            return False
+        site.window_at, site.total, site.errors = now, 0, 0
+        return True
+
+    # -- what people ask
+
+    def snapshot(self) -> tuple[TargetHealth, ...]:
+        now = self.clock()
+        return tuple(_shown(site, now) for site in self._sites)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Health:
+        return self
+
+
+def _free_at(cell: _Cell) -> float:
+    return max(cell.until, cell.probed_until)
+
+
+def _shown(site: _Site, now: float) -> TargetHealth:
+    whole = [cell for cell in (site.resource, site.credential) if cell.failures]
+    worst = max(whole, key=_free_at, default=None)
+    cooling_s = max(0.0, worst.until - now) if worst is not None else 0.0
+    state = "healthy" if worst is None else "cooling" if cooling_s else "half-open"
+    own = {
+        name or "": round(cell.until - now, 3)
+        for name, cell in list(site.deployments.items())
+        if cell.failures and cell.until > now
+    }
+    rate = site.errors / site.total if site.total >= _SAMPLE else None
+    return TargetHealth(
+        site.target.name,
+        site.target.region,
+        state,
+        round(cooling_s, 3),
+        worst.reason if worst is not None else None,
+        own,
+        len(site.in_flight),
+        site.latency_s,
+        rate,
+    )

@@ -1,0 +1,94 @@
+"""What an outcome is, for the table of verdicts: an error's body is read, and a success that is none is recognized."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from azure_shim.values import Answered, Effect, Failed, Inspect, Late, Refusal
+from azure_shim.wire.bodies import unpacked
+from azure_shim.wire.events import FirstEvents
+from azure_shim.wire.request_line import RequestLine
+from azure_shim.wire.verdict import Seen, failure_of, read_error
+
+__all__ = ["Looked", "look"]
+
+# An error says what it is in some hundred bytes; what is longer is not kept while others are asked.
+_ERROR_BYTES = 1 << 20
+# An answer in JSON is taken in before it is handed on, since until then another target can still replace it.
+_ANSWER_BYTES = 8 << 20
+
+
+class Looked(NamedTuple):
+    """``is_open`` says that the answer still has its connection, since not all of it was read."""
+
+    seen: Seen
+    is_open: bool = False
+
+
+Looking = Generator[Effect, Any, Looked]
+
+
+def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_replaceable: bool) -> Looking:
+    """Look at an outcome; into the body of a success only if another target's answer could take its place.
+
+    To have no credential, or none in time, is to be refused.
+    """
+    if isinstance(outcome, Refusal):
+        return Looked(Seen(status=401, code=outcome.code, message=outcome.message))
+    if isinstance(outcome, Late):
+        return Looked(Seen(status=401, message=outcome.message))
+    if isinstance(outcome, Failed):
+        return Looked(Seen(failure=failure_of(outcome.error)))
+    if outcome.status >= 400:
+        content, ended = yield from _read(outcome, _ERROR_BYTES)
+        code, message, from_gateway = read_error(unpacked(content, _encoding(outcome)))
+        return Looked(Seen(outcome.status, code, message, from_gateway=from_gateway), ended is False)
+    operation = line.operation
+    if operation is None or not operation.answers_json or outcome.status != 200:
+        return Looked(Seen(outcome.status), is_open=True)
+    if outcome.content_type.startswith("text/html"):
+        _, ended = yield from _read(outcome, _ERROR_BYTES)
+        return Looked(Seen(failure="malformed"), ended is False)
+    if not is_replaceable:
+        return Looked(Seen(outcome.status), is_open=True)
+    if outcome.content_type.startswith("text/event-stream"):
+        return (yield from _look_at_events(outcome))
+    _, ended = yield from _read(outcome, _ANSWER_BYTES)
+    if isinstance(ended, Failed):
+        return Looked(Seen(failure=failure_of(ended.error, in_body=True)))
+    return Looked(Seen(outcome.status), ended is False)
+
+
+def _look_at_events(outcome: Answered) -> Looking:
+    """A stream up to its first token: until then it may turn out to be an error, or break off (P37)."""
+    if _encoding(outcome):
+        return Looked(Seen(outcome.status), is_open=True)
+    events = FirstEvents()
+    ended = yield Inspect(outcome.response, lambda chunk: events.feed(chunk) is not None)
+    if isinstance(ended, Failed):
+        return Looked(Seen(failure=failure_of(ended.error, in_body=True)))
+    found = events.end() if ended else events.feed(b"")
+    if found == "error":
+        code, message, _ = read_error(events.error_body)
+        return Looked(Seen(None, code, message, "error_event"), is_open=not ended)
+    return Looked(Seen(failure="cut") if found == "empty" else Seen(outcome.status), is_open=not ended)
+
+
+def _read(outcome: Answered, limit: int) -> Generator[Effect, Any, tuple[bytes, bool | Failed]]:
+    """The start of an answer's body, which its caller still gets, and whether it has ended or broken off."""
+    chunks: list[bytes] = []
+    size = 0
+
+    def feed(chunk: bytes) -> bool:
+        nonlocal size
+        chunks.append(chunk)
+        size += len(chunk)
+        return size > limit
+
+    ended = yield Inspect(outcome.response, feed)
+    return b"".join(chunks), ended
+
+
+def _encoding(outcome: Answered) -> str:
+    return outcome.response.headers.get("content-encoding") or ""
