@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from azure_shim.attempts import attempts as attempts
     from azure_shim.auth.tokens import reset_tokens as reset_tokens
     from azure_shim.client import AsyncOpenAI as AsyncOpenAI
     from azure_shim.client import OpenAI as OpenAI
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
     from azure_shim.errors import CredentialError as CredentialError
     from azure_shim.http import async_http_client as async_http_client
     from azure_shim.http import http_client as http_client
+    from azure_shim.routing.health import TargetHealth as TargetHealth
+    from azure_shim.targets import AzureTarget as AzureTarget
+    from azure_shim.targets import Conditional as Conditional
+    from azure_shim.targets import Fallback as Fallback
+    from azure_shim.targets import LoadBalance as LoadBalance
+    from azure_shim.targets import OpenAITarget as OpenAITarget
     from azure_shim.transport.on_httpx2 import AsyncAzureTransport as AsyncAzureTransport
     from azure_shim.transport.on_httpx2 import AzureAuth as AzureAuth
     from azure_shim.transport.on_httpx2 import AzureTransport as AzureTransport
+    from azure_shim.values import Attempt as Attempt
     from azure_shim.values import Served as Served
 
 __version__ = "0.1.0"
@@ -26,12 +34,20 @@ __version__ = "0.1.0"
 _HOMES = {
     "AsyncCredentialError": "azure_shim.errors",
     "AsyncOpenAI": "azure_shim.client",
+    "Attempt": "azure_shim.values",
     "AzureShimError": "azure_shim.errors",
+    "AzureTarget": "azure_shim.targets",
+    "Conditional": "azure_shim.targets",
     "ConfigurationError": "azure_shim.errors",
     "CredentialError": "azure_shim.errors",
+    "Fallback": "azure_shim.targets",
+    "LoadBalance": "azure_shim.targets",
     "OpenAI": "azure_shim.client",
+    "OpenAITarget": "azure_shim.targets",
     "Served": "azure_shim.values",
+    "TargetHealth": "azure_shim.routing.health",
     "async_http_client": "azure_shim.http",
+    "attempts": "azure_shim.attempts",
     "http_client": "azure_shim.http",
     "reset_tokens": "azure_shim.auth.tokens",
 }
@@ -42,15 +58,23 @@ __all__ = [
     "AsyncAzureTransport",
     "AsyncCredentialError",
     "AsyncOpenAI",
+    "Attempt",
     "AzureAuth",
     "AzureShimError",
+    "AzureTarget",
     "AzureTransport",
+    "Conditional",
     "ConfigurationError",
     "CredentialError",
+    "Fallback",
+    "LoadBalance",
     "OpenAI",
+    "OpenAITarget",
     "Served",
+    "TargetHealth",
     "__version__",
     "async_http_client",
+    "attempts",
     "http_client",
     "reset_tokens",
 ]

@@ -15,8 +15,10 @@ from typing_extensions import Self
 
 from azure_shim.answers import checked_answer, cut_answer, is_unsigned, worded
 from azure_shim.auth.flow import attach
-from azure_shim.config.settings import ARGUMENTS, Settings
-from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, sdk_arguments, split
+from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
+from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, pins, sdk_arguments, split
+from azure_shim.routing.fleet import Fleet
+from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of
 from azure_shim.transport.drive import settle, settle_async
 from azure_shim.transport.exchange import EXPLICIT, local_answer
@@ -55,6 +57,14 @@ class _Shim:
         def api_key(self, value: str) -> None:
             if value not in (PLACEHOLDER, ""):
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
+
+    def health(self) -> tuple[TargetHealth, ...]:
+        """The state of each target of ``config`` just now, in its order; shared by all clients of equal targets.
+
+        Empty for a client of one endpoint, which is always asked.
+        """
+        fleet: Fleet | None = http_client_of(self).azure_shim_fleet
+        return () if fleet is None else fleet.health.snapshot()
 
     def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> openai.APIStatusError:
         text = worded(err_msg, response, body, self.azure_shim_settings)
@@ -148,6 +158,10 @@ class OpenAI(_Shim, openai.OpenAI):
         deployments: from the model's name that callers use to the deployment's, a mapping or a function; a name that it
             does not have is used as it is, or is an error with ``unmapped_models="error"``.
         azure_deployment, deployment_id: the deployment for all models that ``deployments`` does not name.
+        config: several targets, each with the arguments of its own, and how they are chosen from: a dict in the format
+            of the Portkey gateway (``{"strategy": {"mode": "fallback"}, "targets": [...]}``), `Fallback`,
+            `LoadBalance` or `Conditional`, or the path of a TOML or JSON file; else ``AZURE_SHIM_CONFIG``. The other
+            arguments are then inherited by its targets.
         http_client: a client of httpx or httpx2 whose connections, proxies, hooks and timeout are used; it is neither
             changed nor closed.
 
@@ -185,6 +199,7 @@ class OpenAI(_Shim, openai.OpenAI):
         azure_managed_resource_id: str | None = None,
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
+        config: Any = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -236,6 +251,7 @@ class OpenAI(_Shim, openai.OpenAI):
         azure_managed_resource_id: str | None = None,
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
+        config: Any = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -245,7 +261,7 @@ class OpenAI(_Shim, openai.OpenAI):
 
         It shares this one's connections. A new endpoint, credential or deployment replaces the one there was.
         """
-        changes = {k: v for k, v in locals().items() if k in ARGUMENTS}
+        changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=False)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         return super().copy(http_client=given, _extra_kwargs=extra, **options)
@@ -263,17 +279,18 @@ class OpenAI(_Shim, openai.OpenAI):
     def warm_up(self) -> None:
         """Fetch the token and open a connection to the target, so that the first call waits for neither.
 
-        Sends ``GET /models`` once. What Azure answers to it does not matter.
+        Sends ``GET /models`` once, to each of several targets. What they answer does not matter.
 
         Raises:
             openai.AuthenticationError: there is no token; the message says why.
             openai.APIConnectionError: no connection, or no token in time (``APITimeoutError``).
         """
-        try:
-            self.with_options(max_retries=0).models.with_raw_response.list()
-        except openai.APIStatusError as error:
-            if is_unsigned(error.response):
-                raise
+        for headers in pins(self.azure_shim_settings):
+            try:
+                self.with_options(max_retries=0).models.with_raw_response.list(extra_headers=headers)
+            except openai.APIStatusError as error:  # noqa: PERF203  each target is tried, whatever the last one said
+                if is_unsigned(error.response):
+                    raise
 
     def _prepare_options(self, options: Any) -> Any:
         return options
@@ -324,6 +341,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         azure_managed_resource_id: str | None = None,
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
+        config: Any = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -375,6 +393,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         azure_managed_resource_id: str | None = None,
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
+        config: Any = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -384,7 +403,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
 
         It shares this one's connections. A new endpoint, credential or deployment replaces the one there was.
         """
-        changes = {k: v for k, v in locals().items() if k in ARGUMENTS}
+        changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=True)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         return super().copy(http_client=given, _extra_kwargs=extra, **options)
@@ -405,11 +424,12 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
 
     async def warm_up(self) -> None:
         """As `OpenAI.warm_up`; the connection is for the running event loop."""
-        try:
-            await self.with_options(max_retries=0).models.with_raw_response.list()
-        except openai.APIStatusError as error:
-            if is_unsigned(error.response):
-                raise
+        for headers in pins(self.azure_shim_settings):
+            try:
+                await self.with_options(max_retries=0).models.with_raw_response.list(extra_headers=headers)
+            except openai.APIStatusError as error:  # noqa: PERF203  each target is tried, whatever the last one said
+                if is_unsigned(error.response):
+                    raise
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import openai
 
-from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.sdk import http_client_of, set_default_headers
 
-__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "sdk_arguments", "split"]
+__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "pins", "sdk_arguments", "split"]
 
 PLACEHOLDER = "azure-shim-placeholder-not-a-key"
 """What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
@@ -55,6 +55,13 @@ def _base_url(settings: Settings) -> str:
     return f"{settings.target.endpoint.origin}{settings.target.base_path}"
 
 
+def pins(settings: Settings) -> list[dict[str, str]]:
+    """The headers that lead to each target of a client in turn."""
+    if settings.plan is None:
+        return [{}]
+    return [{"x-azure-shim-target": target.name} for target in settings.plan.targets]
+
+
 def _websocket_url(settings: Settings) -> str:
     """Below which the SDK dials ``/realtime`` and ``/responses``; plain ``ws`` for a plain http endpoint."""
     return _base_url(settings).replace("http", "ws", 1)
@@ -95,7 +102,7 @@ def split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[
     """A constructor's arguments as settings for Azure, and those left for the SDK as they were given."""
     own = arguments.pop("_azure_settings")
     arguments = {k: None if isinstance(v, _UNSET) and k != "timeout" else v for k, v in arguments.items()}
-    azure = {name: arguments.pop(name) for name in ARGUMENTS}
+    azure = {name: arguments.pop(name) for name in CLIENT_ARGUMENTS}
     # Not every SDK version has every one of them; what was not given is not passed on.
     unset = {"timeout": openai.NOT_GIVEN, "_strict_response_validation": False, "_enforce_credentials": True}
     sdk = {k: v for k, v in arguments.items() if v is not None or k in ("timeout", "max_retries")}

@@ -13,11 +13,12 @@ from typing import Any
 import openai
 
 from azure_shim import errors
-from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
+from azure_shim.routing.fleet import Fleet
 from azure_shim.sdk import MAJOR
-from azure_shim.transport.exchange import Engine
+from azure_shim.transport.assembly import assemble
 from azure_shim.transport.library import Library
-from azure_shim.transport.pool import lease, release_when_dropped
+from azure_shim.transport.pool import release_when_dropped
 from azure_shim.transport.private import always, selector_of
 from azure_shim.values import Deployments, Provider
 
@@ -82,6 +83,7 @@ def http_client(  # noqa: D417  Azure's arguments are described together
     deployment_id: str | None = None,
     deployments: Deployments | None = None,
     unmapped_models: str | None = None,
+    config: Any = None,
     default_headers: Mapping[str, str] | None = None,
     http_client: Any = None,
     library: str | None = None,
@@ -97,7 +99,8 @@ def http_client(  # noqa: D417  Azure's arguments are described together
     Args:
         azure_endpoint, base_url, resource_name, api_version, api_key, azure_ad_token, azure_ad_token_provider,
         credential, azure_auth_mode, azure_entra_..., azure_managed_..., azure_workload_..., azure_cloud,
-        api_key_header, azure_deployment, deployment_id, deployments, unmapped_models: as for `azure_shim.OpenAI`.
+        api_key_header, azure_deployment, deployment_id, deployments, unmapped_models, config: as for
+        `azure_shim.OpenAI`.
         default_headers: headers for every request to the target.
         http_client: a client of either library whose connections, proxies, hooks and timeout are to be used. It is
             neither changed nor closed.
@@ -112,7 +115,7 @@ def http_client(  # noqa: D417  Azure's arguments are described together
         ConfigurationError: the settings cannot work.
         TypeError: ``http_client`` or ``transport`` belongs to another library or is async.
     """
-    arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
+    arguments = {name: value for name, value in locals().items() if name in CLIENT_ARGUMENTS}
     return _http_client(arguments, default_headers, http_client, library, transport, timeout, options, is_async=False)
 
 
@@ -143,6 +146,7 @@ def async_http_client(
     deployment_id: str | None = None,
     deployments: Deployments | None = None,
     unmapped_models: str | None = None,
+    config: Any = None,
     default_headers: Mapping[str, str] | None = None,
     http_client: Any = None,
     library: str | None = None,
@@ -155,7 +159,7 @@ def async_http_client(
     ``api_key`` and ``azure_ad_token_provider`` may be functions that return awaitables; others run in a thread, so that
     the event loop never waits for them.
     """
-    arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
+    arguments = {name: value for name, value in locals().items() if name in CLIENT_ARGUMENTS}
     return _http_client(arguments, default_headers, http_client, library, transport, timeout, options, is_async=True)
 
 
@@ -213,9 +217,7 @@ def build_client(
     wanted = dict(options or {})
     pooled = {name: wanted.pop(name) for name in _POOL_OPTIONS if name in wanted}
     closers: list[Callable[[], Any]] = []
-    release: Callable[[], None] | None = None
-    ready: Any = None
-    select: Callable[[Any], Any]
+    select: Callable[[Any], Any] | None = None
     if pooled and (given is not None or transport is not None):
         owner = "http_client" if given is not None else "transport"
         raise ConfigurationError([f"{name}: is a matter of the connections, which are {owner}'s" for name in pooled])
@@ -225,23 +227,25 @@ def build_client(
         closers.append(transport.aclose if is_async else transport.close)
     elif given is not None:
         wanted = {**_public_settings(given, module, settings), **wanted}
-        select = _selector(given)
-        if own_settings(given) is None:
+        is_ours = own_settings(given) is not None
+        if not is_ours:
             azure.refuse_stacking(selector_of(given)(module.URL(str(settings.target.endpoint.origin))))
-    else:
-        share = lease(binding.LIBRARY, is_async=is_async, options=pooled)
-        select, release, ready = share.select, share.release, getattr(share, "get_ready", None)
-        closers.append(share.closer)
-    engine = Engine(binding.LIBRARY, settings.target, select, signs_nothing=signs_nothing, get_ready=ready)
+        if settings.plan is None or not is_ours or given.azure_shim_given is not None:
+            select = _selector(given)
+    assembly = assemble(
+        binding.LIBRARY, settings, is_async=is_async, options=pooled, select=select, signs_nothing=signs_nothing
+    )
+    engine, release = assembly.engine, assembly.release
+    closers.extend(assembly.closers)
     made = azure.around(engine, closers)
     if release is not None:
         weakref.finalize(made, release_when_dropped, made.closers, release)
     wanted["timeout"] = _timeout(module, wanted.get("timeout"))
     wanted.setdefault("follow_redirects", True)
     client = _client_class(module.AsyncClient if is_async else module.Client)(transport=made, **wanted)
-    client.azure_shim_settings, client.azure_shim_select = settings, select
+    client.azure_shim_settings, client.azure_shim_select = settings, assembly.select
     client.azure_shim_given, client.azure_shim_signs_nothing = given, signs_nothing
-    client.azure_shim_url = engine.url
+    client.azure_shim_url, client.azure_shim_fleet = engine.url, engine.fleet
     client.azure_shim_library = binding.LIBRARY
     return client
 
@@ -264,7 +268,8 @@ def _public_settings(client: Any, module: Any, wanted: Settings) -> dict[str, An
     settings = {name: getattr(client, name) for name in names}
     if settings["timeout"] == module.Timeout(5.0):
         settings["timeout"] = None  # nobody's wish; the SDK takes it for none too
-    signing = {*SIGNING_HEADERS, wanted.target.credential.header.lower()}
+    targets = (wanted.target,) if wanted.plan is None else wanted.plan.targets
+    signing = {*SIGNING_HEADERS, *(target.credential.header.lower() for target in targets)}
     settings["headers"] = [(name, value) for name, value in client.headers.multi_items() if name.lower() not in signing]
     settings["event_hooks"] = {event: list(hooks) for event, hooks in client.event_hooks.items()}
     return settings
@@ -290,6 +295,7 @@ def _client_class(base: Any) -> Any:
         azure_shim_given: Any
         azure_shim_signs_nothing: bool
         azure_shim_url: Callable[[str], Any]
+        azure_shim_fleet: Fleet | None
         azure_shim_library: Library
 
         def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:

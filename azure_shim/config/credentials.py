@@ -18,7 +18,7 @@ from azure_shim.config.reader import Reader
 from azure_shim.observe.log import log_token_event
 from azure_shim.values import Credential, Endpoint
 
-__all__ = ["CREDENTIAL_ARGUMENTS", "IDENTITY_ARGUMENTS", "CredentialReader"]
+__all__ = ["CREDENTIAL_ARGUMENTS", "IDENTITY_ARGUMENTS", "SIGNING_HEADERS", "CredentialReader"]
 
 CREDENTIAL_ARGUMENTS = ("api_key", "azure_ad_token", "azure_ad_token_provider", "credential", "azure_auth_mode")
 """What signs; one of them."""
@@ -34,6 +34,8 @@ IDENTITY_ARGUMENTS = (
     "azure_workload_client_id",
 )
 """Who signs, for an ``azure_auth_mode`` or a credential."""
+SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
+"""Headers that sign a request, in lower case; the last is API Management's."""
 # Who may be named with what. A credential object, the CLI and the chain of credentials may serve several tenants.
 _BELONGS = {
     "credential": ("azure_entra_tenant_id",),
@@ -46,6 +48,7 @@ _BELONGS = {
 _TENANT = "azure_entra_tenant_id"
 # Read in this order when no credential is passed, as openai.AzureOpenAI does: a token before a key.
 _TOKEN_VARIABLE, _KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
+_OPENAI_VARIABLE = "OPENAI_API_KEY"
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TENANT_ID = re.compile(r"[A-Za-z0-9.-]+")
@@ -94,6 +97,23 @@ class CredentialReader:
             )
             return None
         return self._provided(name, value, header, is_token=True)
+
+    def read_openai(self, *, signs: bool) -> Credential | None:
+        """As `read`, for OpenAI itself: one key, which goes out as a bearer token."""
+        label, value = "api_key", self._arguments.get("api_key")
+        if value is None and signs:
+            return Credential("the caller's own headers")
+        if value is None:
+            label, value = _OPENAI_VARIABLE, self._reader.variable(_OPENAI_VARIABLE)
+        if value is None:
+            self._reader.problem(
+                f"Missing credentials: give the target an api_key, or set {_OPENAI_VARIABLE} (which is not set); it "
+                "inherits one from a node with provider='openai' only"
+            )
+            return None
+        if callable(value):
+            return self._provided(label, value, "api-key", is_token=True)
+        return self._checked(label, value, "api-key", is_token=True)
 
     def _key_header(self) -> str:
         name = self._arguments.get("api_key_header", "api-key")

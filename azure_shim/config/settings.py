@@ -10,13 +10,24 @@ from typing import Any
 from azure_shim.auth.providers import awaits
 from azure_shim.auth.secrets import scrubbed
 from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMENTS, CredentialReader
+from azure_shim.config.files import config_from, load
 from azure_shim.config.reader import Reader
 from azure_shim.errors import ConfigurationError
+from azure_shim.plan import Plan
 from azure_shim.values import Deployments, Target
 from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, of_resource, parse
 from azure_shim.wire.request_line import DATED
 
-__all__ = ["ARGUMENTS", "CREDENTIAL_ARGUMENTS", "ENDPOINT_ARGUMENTS", "Settings", "read_settings"]
+__all__ = [
+    "ARGUMENTS",
+    "CLIENT_ARGUMENTS",
+    "CREDENTIAL_ARGUMENTS",
+    "ENDPOINT_ARGUMENTS",
+    "ArgumentReader",
+    "Settings",
+    "read_settings",
+    "read_target",
+]
 
 ENDPOINT_ARGUMENTS = ("azure_endpoint", "base_url", "resource_name")
 ARGUMENTS = (
@@ -32,6 +43,8 @@ ARGUMENTS = (
     "deployments",
     "unmapped_models",
 )
+"""What says where one target is, who signs, and what it serves."""
+CLIENT_ARGUMENTS = (*ARGUMENTS, "config")
 _ENDPOINT_VARIABLE, _VERSION_VARIABLE = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
 _V1_SPELLINGS = {"v1": None, "preview": "preview", "latest": "latest"}
 
@@ -41,16 +54,20 @@ class Settings:
     """What a client was configured with, validated.
 
     ``arguments`` and ``environment`` are what it was built from: the variables that were used are kept, so that a copy
-    is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`.
+    is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`. Where there are
+    several targets ``plan`` has them, and ``target`` is the first.
     """
 
     target: Target
     arguments: Mapping[str, Any] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     signs: bool = False
+    plan: Plan | None = None
 
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
+        if changes.get("config") is not None or self.plan is not None:
+            return self._with_plan(changes, is_async=is_async)
         arguments = dict(self.arguments)
         groups = (ENDPOINT_ARGUMENTS, CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id"))
         for group in groups:
@@ -79,8 +96,26 @@ class Settings:
             )
         return copied
 
+    def _with_plan(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
+        """A config, or an endpoint where there was one, replaces all there was: no key goes to somebody else's host."""
+        is_new = any(changes.get(name) is not None for name in ("config", *ENDPOINT_ARGUMENTS))
+        if is_new:
+            return read_settings(changes, is_async=is_async, signs=self.signs)
+        arguments = {**self.arguments, **{name: value for name, value in changes.items() if value is not None}}
+        for group in (CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id")):
+            if any(changes.get(name) is not None for name in group):
+                others = [name for name in group if changes.get(name) is None]
+                arguments = {name: value for name, value in arguments.items() if name not in others}
+        return read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
+
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
         """These settings with ``headers`` on every request to the target."""
+        if not headers:
+            return self
+        if self.plan is not None:
+            raise ConfigurationError(
+                ["default_headers: would go to every target of config: give it to the targets that are to have it"]
+            )
         return replace(self, target=replace(self.target, headers=dict(headers)))
 
 
@@ -95,7 +130,38 @@ def read_settings(
     Raises:
         ConfigurationError: naming every argument and variable that is wrong or missing.
     """
-    reader = _Reader({k: v for k, v in arguments.items() if v is not None}, os.environ if environ is None else environ)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    environ = os.environ if environ is None else environ
+    config = given.pop("config", None)
+    if config is None and not any(name in given for name in ENDPOINT_ARGUMENTS):
+        config = config_from(environ)
+    if config is not None:
+        return _read_several(config, given, environ, is_async=is_async, signs=signs)
+    reader = ArgumentReader(given, environ)
+    target = read_target(reader, is_async=is_async, signs=signs)
+    if target is None:
+        raise reader.error()
+    return Settings(target, reader.arguments, reader.used, signs)
+
+
+def _read_several(
+    config: Any, base: Mapping[str, Any], environ: Mapping[str, str], *, is_async: bool, signs: bool
+) -> Settings:
+    """As `read_settings`, of a config with ``base`` beside it."""
+    from azure_shim.config.tree import read_plan  # which reads each target by this module
+
+    named = [name for name in ENDPOINT_ARGUMENTS if name in base]
+    if named:
+        raise ConfigurationError(
+            [f"{name}: goes with one target; give each target of config its own" for name in named]
+        )
+    loaded = load(config)  # once: a copy is of this client, and not of a file that has changed
+    plan, used = read_plan(loaded, is_async=is_async, environ=environ, base=base)
+    return Settings(plan.targets[0], {**base, "config": loaded}, used, signs, plan)
+
+
+def read_target(reader: ArgumentReader, *, is_async: bool, signs: bool = False) -> Target | None:
+    """The target of the reader's arguments, or None after everything that is wrong with them was noted there."""
     parsed = reader.endpoint()
     version = reader.api_version(parsed)
     endpoint = None if parsed is None else parsed.endpoint
@@ -110,8 +176,8 @@ def read_settings(
             "leave it out or use the endpoint of the resource"
         )
     if reader.problems or parsed is None or credential is None:
-        raise reader.error()
-    target = Target(
+        return None
+    return Target(
         name=parsed.endpoint.origin.host.partition(".")[0],
         endpoint=parsed.endpoint,
         api_version=version,
@@ -121,15 +187,24 @@ def read_settings(
         default_for=default_for,
         unmapped=unmapped,
     )
-    return Settings(target, reader.arguments, reader.used, signs)
 
 
 def _names_a_deployment(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value not in (".", "..")
 
 
-class _Reader(Reader):
-    """Reads one group of arguments after the other and collects what is wrong with them."""
+class ArgumentReader(Reader):
+    """Reads one group of arguments after the other and collects what is wrong with them.
+
+    ``is_one_of_many`` is for a target among others, which has to have an endpoint of its own: the environment's would
+    make all of them one.
+    """
+
+    def __init__(
+        self, arguments: Mapping[str, Any], environ: Mapping[str, str], *, is_one_of_many: bool = False
+    ) -> None:
+        super().__init__(arguments, environ)
+        self._is_one_of_many = is_one_of_many
 
     def endpoint(self) -> ParsedEndpoint | None:
         given = [name for name in ENDPOINT_ARGUMENTS if name in self.arguments]
@@ -138,6 +213,12 @@ class _Reader(Reader):
             return None
         label, value = (given[0], self.arguments[given[0]]) if given else (_ENDPOINT_VARIABLE, None)
         if not given:
+            if self._is_one_of_many:
+                self.problem(
+                    "no endpoint: give the target a resource_name, azure_endpoint, base_url or custom_host "
+                    f"({_ENDPOINT_VARIABLE} is for a client without a config)"
+                )
+                return None
             value = self.variable(_ENDPOINT_VARIABLE)
             if value is None:
                 self.problem(

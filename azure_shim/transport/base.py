@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from azure_shim.auth.flow import Signing, attach, renew
-from azure_shim.config.settings import ARGUMENTS, Settings, read_settings
+from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.errors import ConfigurationError, CredentialError
+from azure_shim.transport.assembly import assemble
 from azure_shim.transport.drive import AsyncDriver, SyncDriver, settle, settle_async
 from azure_shim.transport.exchange import Engine, Exchange, limit_of
 from azure_shim.transport.library import Library
-from azure_shim.transport.pool import lease, release_when_dropped
+from azure_shim.transport.pool import release_when_dropped
 from azure_shim.transport.private import always
 from azure_shim.values import Header, Late, Refusal
 
@@ -30,10 +31,10 @@ def suggestion(name: str, known: tuple[str, ...]) -> str:
 
 
 def _settings_of(arguments: Mapping[str, Any], *, is_async: bool) -> Settings:
-    unknown = [name for name in arguments if name not in (*ARGUMENTS, "default_headers")]
+    unknown = [name for name in arguments if name not in (*CLIENT_ARGUMENTS, "default_headers")]
     if unknown:
-        raise ConfigurationError([f"{name}: no such argument{suggestion(name, ARGUMENTS)}" for name in unknown])
-    settings = read_settings({k: v for k, v in arguments.items() if k in ARGUMENTS}, is_async=is_async)
+        raise ConfigurationError([f"{name}: no such argument{suggestion(name, CLIENT_ARGUMENTS)}" for name in unknown])
+    settings = read_settings({k: v for k, v in arguments.items() if k in CLIENT_ARGUMENTS}, is_async=is_async)
     return settings.with_headers(arguments.get("default_headers") or {})
 
 
@@ -77,14 +78,13 @@ class _TransportCore:
 
     def _open(self, transport: Any, arguments: Mapping[str, Any], *, is_async: bool) -> None:
         settings = _settings_of(arguments, is_async=is_async)
-        if transport is None:
-            share = lease(self.library, is_async=is_async, options={})
-            ready = getattr(share, "get_ready", None)
-            self.adopt(Engine(self.library, settings.target, share.select, get_ready=ready), [share.closer])
-            weakref.finalize(self, release_when_dropped, self.closers, share.release)
-            return
-        self.check(transport)
-        self.adopt(Engine(self.library, settings.target, always(transport)), [])
+        if transport is not None:
+            self.check(transport)
+        select = None if transport is None else always(transport)
+        made = assemble(self.library, settings, is_async=is_async, options={}, select=select)
+        self.adopt(made.engine, made.closers)
+        if made.release is not None:
+            weakref.finalize(self, release_when_dropped, self.closers, made.release)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         # A pool of connections has no second copy; whoever copies an object that holds one shares it.
@@ -96,8 +96,7 @@ class _TransportCore:
 
 class SyncTransportCore(_TransportCore):
     def _handle(self, request: Any) -> Any:
-        library = self.library
-        return SyncDriver(Exchange(self._engine, request, library.ResumedStream, library.BoundedStream)).run()
+        return SyncDriver(Exchange(self._engine, request, self.library.streams)).run()
 
     def _close(self) -> None:
         while self.closers:
@@ -107,12 +106,11 @@ class SyncTransportCore(_TransportCore):
 
 class AsyncTransportCore(_TransportCore):
     async def _handle(self, request: Any) -> Any:
-        library, engine = self.library, self._engine
+        engine = self._engine
         if engine.get_ready is not None:
             await engine.get_ready()
             engine.get_ready = None
-        exchange = Exchange(engine, request, library.AsyncResumedStream, library.AsyncBoundedStream)
-        return await AsyncDriver(exchange).run()
+        return await AsyncDriver(Exchange(engine, request, self.library.async_streams)).run()
 
     async def _aclose(self) -> None:
         while self.closers:
@@ -126,7 +124,12 @@ class AuthCore:
 
     def _open(self, arguments: Mapping[str, Any]) -> None:
         # A provider may be async: whether it can be awaited is known only when a client uses it.
-        self._engine = Engine(self.library, _settings_of(arguments, is_async=True).target, None)
+        settings = _settings_of(arguments, is_async=True)
+        if settings.plan is not None:
+            raise ConfigurationError(
+                ["config: AzureAuth signs for one endpoint; AzureTransport goes to several targets"]
+            )
+        self._engine = Engine(self.library, settings.target, None)
 
     def _sign(self, request: Any) -> Header | None:
         """Sign ``request`` if it goes to the endpoint; the header that signs it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from typing_extensions import assert_never
 from azure_shim.auth.flow import Signing
 from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
+from azure_shim.transport.library import Peeked
 from azure_shim.transport.waiting import fetch, fetch_async
 from azure_shim.values import (
     Answered,
@@ -23,7 +25,9 @@ from azure_shim.values import (
     Failed,
     Fetch,
     Header,
+    Inspect,
     Late,
+    Pause,
     Peek,
     Provider,
     Refusal,
@@ -36,12 +40,12 @@ __all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "settle", "settle_as
 class SyncDriver:
     """Runs the machine of one request of a client that blocks."""
 
-    __slots__ = ("_exchange", "_open", "_rest")
+    __slots__ = ("_exchange", "_open", "_peeked")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._open: Any = None
-        self._rest: Iterator[bytes] | None = None
+        self._peeked: Peeked | None = None
 
     def run(self) -> Any:
         exchange = self._exchange
@@ -62,19 +66,23 @@ class SyncDriver:
             return exchange.finish(misplaced)
         return exchange.finish(result)
 
-    def _perform(self, effect: Effect) -> Asked | Answered | Failed | None:
+    def _perform(self, effect: Effect) -> Asked | Answered | Failed | bool | None:
         if isinstance(effect, Send):
-            transport, request = self._exchange.attempt(effect, self._rest)
+            transport, request = self._exchange.attempt(effect, self._peeked)
             try:
                 self._open = transport.handle_request(request)
                 return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
-                return Failed(self._exchange.library.mapped(error))
+                return self._exchange.failed(error)
         if isinstance(effect, (Ask, Fetch)):
             return _asked(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
-            self._rest = iter(self._exchange.request.stream)
-            for chunk in self._rest:
+            if self._peeked is None:
+                self._peeked = Peeked(iter(self._exchange.body))
+            elif any(map(effect.feed, self._peeked.chunks)) or self._peeked.rest is None:
+                return None
+            for chunk in self._peeked.rest:
+                self._peeked.chunks.append(chunk)
                 if effect.feed(chunk):
                     break
             return None
@@ -82,18 +90,44 @@ class SyncDriver:
             effect.response.close()
             self._open = None
             return None
+        if isinstance(effect, Inspect):
+            return self._inspect(effect.response, effect.feed)
+        if isinstance(effect, Pause):
+            time.sleep(effect.seconds)
+            return None
         assert_never(effect)
+
+    def _inspect(self, response: Any, feed: Callable[[bytes], bool]) -> bool | Failed:
+        chunks: list[bytes] = []
+        upstream = response.stream
+        rest = iter(upstream)
+        try:
+            for chunk in rest:
+                chunks.append(chunk)
+                if feed(chunk):
+                    self._exchange.inspected(response, chunks, rest, None)
+                    return False
+        except self._exchange.library.errors as error:
+            failed = self._exchange.failed(error)
+            self._exchange.inspected(response, chunks, None, failed.error)
+            upstream.close()
+            self._open = None
+            return failed
+        upstream.close()
+        self._open = None
+        self._exchange.inspected(response, chunks, None, None)
+        return True
 
 
 class AsyncDriver:
     """Runs the machine of one request of a client that awaits."""
 
-    __slots__ = ("_exchange", "_open", "_rest")
+    __slots__ = ("_exchange", "_open", "_peeked")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._open: Any = None
-        self._rest: AsyncIterator[bytes] | None = None
+        self._peeked: Peeked | None = None
 
     async def run(self) -> Any:
         exchange = self._exchange
@@ -115,19 +149,23 @@ class AsyncDriver:
             return exchange.finish(misplaced)
         return exchange.finish(result)
 
-    async def _perform(self, effect: Effect) -> Asked | Answered | Failed | None:
+    async def _perform(self, effect: Effect) -> Asked | Answered | Failed | bool | None:
         if isinstance(effect, Send):
-            transport, request = self._exchange.attempt(effect, self._rest)
+            transport, request = self._exchange.attempt(effect, self._peeked)
             try:
                 self._open = await transport.handle_async_request(request)
                 return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
-                return Failed(self._exchange.library.mapped(error))
+                return self._exchange.failed(error)
         if isinstance(effect, (Ask, Fetch)):
             return await _asked_async(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
-            self._rest = aiter(self._exchange.request.stream)
-            async for chunk in self._rest:
+            if self._peeked is None:
+                self._peeked = Peeked(aiter(self._exchange.body))
+            elif any(map(effect.feed, self._peeked.chunks)) or self._peeked.rest is None:
+                return None
+            async for chunk in self._peeked.rest:
+                self._peeked.chunks.append(chunk)
                 if effect.feed(chunk):
                     break
             return None
@@ -135,7 +173,33 @@ class AsyncDriver:
             await effect.response.aclose()
             self._open = None
             return None
+        if isinstance(effect, Inspect):
+            return await self._inspect(effect.response, effect.feed)
+        if isinstance(effect, Pause):
+            await anyio.sleep(effect.seconds)
+            return None
         assert_never(effect)
+
+    async def _inspect(self, response: Any, feed: Callable[[bytes], bool]) -> bool | Failed:
+        chunks: list[bytes] = []
+        upstream = response.stream
+        rest = aiter(upstream)
+        try:
+            async for chunk in rest:
+                chunks.append(chunk)
+                if feed(chunk):
+                    self._exchange.inspected(response, chunks, rest, None)
+                    return False
+        except self._exchange.library.errors as error:
+            failed = self._exchange.failed(error)
+            self._exchange.inspected(response, chunks, None, failed.error)
+            await upstream.aclose()
+            self._open = None
+            return failed
+        await upstream.aclose()
+        self._open = None
+        self._exchange.inspected(response, chunks, None, None)
+        return True
 
 
 def settle(machine: Signing, limit_s: float | None = None) -> Header | Refusal | Late:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from azure_shim.auth.flow import send_signed
+from azure_shim.routing.failover import Trip
+from azure_shim.routing.fleet import Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
-from azure_shim.transport.library import Library
-from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Refusal, Send, Served, Target
+from azure_shim.transport.library import Library, Peeked, Streams
+from azure_shim.transport.watch import Watch, mark
+from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Origin, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
+from azure_shim.wire.verdict import failure_of
 
 __all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of", "local_answer"]
 
@@ -25,8 +29,14 @@ REFUSED = "x-azure-shim-refused"
 # Removed from every request before the target's own credential is added (promise 1). Cookies would tie a caller's
 # session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
+# What a caller says to us of one call.
+_PIN, _RESIDENCY, _METADATA = b"x-azure-shim-target", b"x-azure-shim-residency", b"x-portkey-metadata"
+_OURS = frozenset((_PIN, _RESIDENCY, _METADATA))
+_RETRY_COUNT = b"x-stainless-retry-count"
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
+# Failures before which nothing of a body was read.
+UNSENT = frozenset(("connect", "dns", "tls", "connect_timeout", "pool_timeout"))
 _CACHED_LINES = 1024
 _PORTS = {b"https": 443, b"http": 80}
 
@@ -36,33 +46,47 @@ class Engine:
 
     ``signs_nothing`` says that this is for one of the shim's own clients: it spells the target's URL, and its requests
     carry the mark `EXPLICIT`. A plain client's own key must never be forwarded. ``get_ready`` is awaited before the
-    first requests of a client that awaits.
+    first requests of a client that awaits. With a ``fleet`` the calls go to any of its targets, of which ``target`` is
+    the first; ``selects`` then has what ``select`` is to one target for each of them.
     """
 
     def __init__(
-        self, library: Library, target: Target, select: Any, *, signs_nothing: bool = False, get_ready: Any = None
+        self,
+        library: Library,
+        target: Target,
+        select: Any,
+        *,
+        signs_nothing: bool = False,
+        get_ready: Any = None,
+        fleet: Fleet | None = None,
+        selects: Sequence[Any] = (),
     ) -> None:
-        self.library, self.target, self.select, self.signs_nothing = library, target, select, signs_nothing
+        self.library, self.target, self.signs_nothing, self.fleet = library, target, signs_nothing, fleet
+        self.selects = selects or (select,)
         self.get_ready: Callable[[], Awaitable[None]] | None = get_ready
-        self.addresses = Addresses(target)
-        origin = target.endpoint.origin
-        self._origin = (origin.scheme.encode(), origin.host.encode(), origin.port)
-        bases = {target.endpoint.v1, target.endpoint.classic} - {None}
+        self.addresses = Addresses(target) if fleet is None else fleet.sites[0].addresses
+        targets = (target,) if fleet is None else fleet.plan.targets
+        self._origins = {_identity_of(each.endpoint.origin): at for at, each in reversed(list(enumerate(targets)))}
+        bases = {base for each in targets for base in (each.endpoint.v1, each.endpoint.classic)} - {None}
         self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
-        self._credentials = frozenset((b"authorization", b"api-key", target.credential.header.lower().encode()))
-        if target.credential.is_absent:
+        signing = {each.credential.header.lower().encode() for each in targets}
+        self._credentials = frozenset((b"authorization", b"api-key", *signing))
+        if any(each.credential.is_absent for each in targets):
             self._credentials |= {b"ocp-apim-subscription-key"}
-        self._never_forwarded = self._credentials | _NEVER_FORWARDED
-        self._extra = [(name.encode(), value.encode()) for name, value in target.headers.items()]
+        self._never_forwarded = self._credentials | _NEVER_FORWARDED | _OURS
+        self._extra = [] if fleet else [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
         self._urls: dict[str, Any] = {}
-        if target.credential.tokens is not None:
-            target.credential.tokens.enter(self)
+        self._tokens = {id(each.credential.tokens): each.credential.tokens for each in targets}
+        for tokens in self._tokens.values():
+            if tokens is not None:
+                tokens.enter(self)
 
     def close(self) -> None:
-        """Need the credential no more, which closes it if it is ours and nobody else needs it."""
-        if self.target.credential.tokens is not None:
-            self.target.credential.tokens.leave(self)
+        """Need the credentials no more, which closes those that are ours and that nobody else needs."""
+        for tokens in self._tokens.values():
+            if tokens is not None:
+                tokens.leave(self)
 
     def url(self, text: str) -> Any:
         """The library's URL of ``text``. Parsing one costs more than all else that is done to a request."""
@@ -75,9 +99,9 @@ class Engine:
         return url
 
     def is_own(self, url: Any) -> bool:
-        """Whether ``url`` is at the target's origin."""
+        """Whether ``url`` is at a target's origin."""
         scheme = url.raw_scheme
-        return (scheme, url.raw_host, url.port or _PORTS.get(scheme)) == self._origin
+        return (scheme, url.raw_host, url.port or _PORTS.get(scheme)) in self._origins
 
     def line(self, method: str, url: Any, *, own: bool) -> RequestLine:
         key = (method, url.raw_path, own)
@@ -130,6 +154,17 @@ class Engine:
             content = None
         line = exchange.line = self.line(request.method, request.url, own=own)
         names_model = line.operation is not None and line.operation.model_at
+        if self.fleet is not None:
+            raw = request.headers.raw
+            kind, encoding = _content_headers(raw)
+            kept = _without_host(raw if headers is None else headers)
+            call = Call(line, kept, explicit, kind, encoding, content, exchange.limit_s)
+            trip = exchange.trip = Trip(self.fleet, call, _wishes_of(raw))
+            return trip.run()
+        if headers is not None:
+            pin = _wishes_of(request.headers.raw).pin
+            if pin not in (None, self.target.name):
+                return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
         kind, encoding = _content_headers(request.headers.raw) if names_model else ("", "")
         return route(Call(line, headers, explicit, kind, encoding, content), self.addresses)
 
@@ -145,7 +180,19 @@ class Engine:
         return any(m in path for m in markers) or self.line("POST", url, own=False).operation is not None
 
     def _origin_text(self) -> str:
-        return str(self.target.endpoint.origin)
+        targets = (self.target,) if self.fleet is None else self.fleet.plan.targets
+        return ", ".join(dict.fromkeys(str(each.endpoint.origin) for each in targets))
+
+    def _target_of(self, request: Any) -> tuple[Target, Addresses, int]:
+        """Which target a request that follows a redirect belongs to: the one before it, if that is where it leads."""
+        if self.fleet is None:
+            return self.target, self.addresses, 0
+        url, before = request.url, request.extensions[EXTENSION]
+        origin = (url.raw_scheme, url.raw_host, url.port or _PORTS[url.raw_scheme])
+        site = self.fleet.by_name.get(getattr(before, "target", ""))
+        if site is None or _identity_of(site.target.endpoint.origin) != origin:
+            site = self.fleet.sites[self._origins[origin]]
+        return site.target, site.addresses, site.at
 
     def _follow(self, request: Any, *, own: bool) -> Route:
         """The next hop of a redirect, whose path is the server's: signed at the target, unsigned anywhere else."""
@@ -162,16 +209,16 @@ class Engine:
             )
         return _follow_elsewhere(request)
 
-    def _is_signed_by_headers(self) -> bool:
-        return self.target.credential.is_absent and bool(self._extra)
-
     def _follow_own(self, request: Any) -> Route:
         if getattr(request.stream, "is_spent", False):
             return Refusal(400, "RedirectRefused", "the redirect wants a body again that can be read only once.")
+        target, addresses, at = self._target_of(request)
         headers, explicit = self.clean(request)
-        there = Address(str(request.url), self.target.endpoint.origin.authority, Served(self.target.name, "redirect"))
-        if not explicit and not self._is_signed_by_headers():
-            return (yield from send_signed(self.target.credential, there, headers, None, self.addresses.renewals))
+        if self.fleet is not None:
+            headers = self.fleet.sites[at].headers(_without_host(request.headers.raw if headers is None else headers))
+        there = Address(str(request.url), target.endpoint.origin.authority, Served(target.name, "redirect"), at)
+        if not explicit and not (target.credential.is_absent and target.headers):
+            return (yield from send_signed(target.credential, there, headers, None, addresses.renewals))
         outcome = yield Send(there, headers, explicit, None)
         assert isinstance(outcome, (Answered, Failed))
         return outcome
@@ -185,9 +232,38 @@ def _follow_elsewhere(request: Any) -> Route:
     return outcome
 
 
-def _refuse(code: str, message: str) -> Route:
+def _refuse(code: str, message: str, status: int = 403) -> Route:
     yield from ()  # a machine that does nothing is still a generator
-    return Refusal(403, code, message)
+    return Refusal(status, code, message)
+
+
+def _without_host(raw: list[Header]) -> list[Header]:
+    return [header for header in raw if header[0].lower() != b"host"]
+
+
+def _identity_of(origin: Origin) -> tuple[bytes, bytes, int]:
+    return origin.scheme.encode(), origin.host.encode(), origin.port
+
+
+def _wishes_of(raw: list[Header]) -> Wishes:
+    """What a caller says to us, and the SDK of itself, in a request's headers."""
+    pin = residency = metadata = None
+    retry = 0
+    for name, value in raw:
+        if name[:2] not in (b"x-", b"X-"):
+            continue
+        lower = name.lower()
+        if lower == _RETRY_COUNT:
+            retry = int(value) if value.isdigit() and len(value) < 4 else 0
+        elif lower in _OURS:
+            text = value.decode("latin-1").strip() or None
+            if lower == _PIN:
+                pin = text
+            elif lower == _RESIDENCY:
+                residency = text
+            else:
+                metadata = text
+    return Wishes(pin, residency, metadata, retry)
 
 
 def _origin_of(url: Any) -> str:
@@ -201,27 +277,43 @@ class Exchange:
     credential, since it is what the caller later finds in ``response.request``, in logs, and in a redirect.
     """
 
-    __slots__ = ("_bounded", "_resumed", "engine", "library", "line", "request")
+    __slots__ = (
+        "_begun",
+        "_bounded",
+        "_original",
+        "_resumed",
+        "_watched",
+        "engine",
+        "library",
+        "line",
+        "request",
+        "trip",
+    )
 
-    def __init__(self, engine: Engine, request: Any, resumed: Any, bounded: Any) -> None:
+    def __init__(self, engine: Engine, request: Any, streams: Streams) -> None:
         self.engine, self.library, self.request = engine, engine.library, request
         self.line: RequestLine | None = None
-        self._resumed, self._bounded = resumed, bounded
+        self.trip: Trip | None = None
+        """The call's way through several targets, if there are several."""
+        self._resumed, self._bounded, self._begun, self._watched = streams
+        self._original: tuple[Any, str | None] | None = None
 
     @property
     def limit_s(self) -> float | None:
         """How long the caller waits for anything, a token too."""
         return limit_of(self.request)
 
-    def attempt(self, send: Send, rest: Any) -> tuple[Any, Any]:
+    @property
+    def body(self) -> Any:
+        """The stream of the caller's own body, whatever is sent instead of it."""
+        return self.request.stream if self._original is None else self._original[0]
+
+    def attempt(self, send: Send, peeked: Peeked | None) -> tuple[Any, Any]:
         """The transport to use and a request of its own for this attempt."""
         request, library, address = self.request, self.library, send.address
         url = self.engine.url(address.url)
-        if send.body is not None and not send.again:
-            request.stream = self._stream(send.body, rest)
-            length = request.headers.get("content-length")
-            if length is not None and send.body.grown_bytes:
-                request.headers["Content-Length"] = str(int(length) + send.body.grown_bytes)
+        if not send.again:
+            self._set_body(send.body, peeked)
         if request.url is not url:
             if request.url.netloc != url.netloc:
                 # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
@@ -235,18 +327,36 @@ class Exchange:
             headers = library.Headers([(b"Host", address.authority.encode()), *_resized(send, request)])
         for name, value in send.credential:
             headers[name.decode()] = value.decode()
-        attempt = library.Request(
-            request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
-        )
+        extensions = request.extensions if send.limit_s is None else _limited(request.extensions, send.limit_s)
+        attempt = library.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
         if send.body is None and _is_empty(request, library):
             attempt.read()  # an adapter to another engine streams, and so chunks, whatever is not known to be nothing
-        return self.engine.select(url), attempt
+        return self.engine.selects[address.at](url), attempt
 
-    def _stream(self, body: Body, rest: Any) -> Any:
+    def _set_body(self, body: Body | None, peeked: Peeked | None) -> None:
+        """Give the request the body for this attempt: the caller's own, or what is to be sent instead of it."""
+        request = self.request
+        length = request.headers.get("content-length") if body is not None or self.trip is not None else None
+        if self.trip is not None:
+            if self._original is None:
+                self._original = (request.stream, length)
+            else:
+                request.stream, length = self._original
+                if length is not None:
+                    request.headers["Content-Length"] = length
+        if body is None:
+            if peeked is not None and peeked.rest is not None:  # another target wanted to see its start
+                start = b"".join(peeked.chunks)
+                request.stream = self._resumed(start, peeked.take(), request.stream, len(start))
+            return
         if body.whole:
-            return self.library.ChunkStream(body.chunks)
-        start = b"".join(body.chunks)
-        return self._resumed(start, rest, self.request.stream, len(start) - body.grown_bytes)
+            request.stream = self.library.ChunkStream(body.chunks)
+        else:
+            start = b"".join(body.chunks)
+            rest = None if peeked is None else peeked.take()
+            request.stream = self._resumed(start, rest, request.stream, len(start) - body.grown_bytes)
+        if length is not None and body.grown_bytes:
+            request.headers["Content-Length"] = str(int(length) + body.grown_bytes)
 
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
@@ -255,20 +365,54 @@ class Exchange:
             limit_s = self.limit_s
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
-        if response.status_code != 401:
-            return Answered(response.status_code, content_type, response)
+        status = response.status_code
+        if status != 401:
+            can_repeat = self.trip is not None and self.library.can_repeat(self.request)
+            return Answered(status, content_type, response, "", can_repeat)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
 
+    def failed(self, error: Exception) -> Failed:
+        """No answer; whether the body can be sent again. One that was never begun can, even if only once."""
+        mapped = self.library.mapped(error)
+        if self.trip is None:
+            return Failed(mapped)
+        return Failed(mapped, failure_of(mapped) in UNSENT or self.library.can_repeat(self.request))
+
+    def inspected(self, response: Any, chunks: list[bytes], rest: Any, error: Exception | None) -> None:
+        """Give back to an answer what was read of its body."""
+        if rest is None and error is None:
+            response.stream = self.library.ChunkStream(tuple(chunks))
+        else:
+            response.stream = self._begun(chunks, rest, response.stream, error)
+
     def finish(self, result: Answered | Failed | Refusal | Late) -> Any:
         """The response for the caller's client; raises the library's error if there is none."""
-        if isinstance(result, Refusal):
-            return local_answer(self.library, result)
-        if isinstance(result, Late):
-            raise self.library.late(result.message, self.request)
-        if isinstance(result, Failed):
-            raise result.error
-        return result.response
+        if isinstance(result, (Late, Failed)):
+            error = self.library.late(result.message, self.request) if isinstance(result, Late) else result.error
+            if self.trip is not None:
+                error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
+            raise error
+        response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
+        if self.trip is not None:
+            mark(response, self.trip)
+            if isinstance(result, Answered) and self.trip.served is not None:
+                self._watch(result, self.trip)
+        return response
+
+    def _watch(self, result: Answered, trip: Trip) -> None:
+        """Notice what passes in the body; of one that is here already, at once."""
+        response, renamed = result.response, result.renamed
+        if renamed is not None and response.headers.get("content-encoding"):
+            renamed = None  # a packed answer is the caller's to unpack
+        if renamed is not None and "content-length" in response.headers:
+            del response.headers["content-length"]  # the other name may be longer
+        watch = Watch(trip, trip.ids, renamed)
+        if isinstance(response.stream, self.library.ChunkStream):
+            content = b"".join(map(watch.pass_on, response.stream.chunks)) + watch.end()
+            response.stream = self.library.ChunkStream((content,))
+        else:
+            response.stream = self._watched(response.stream, watch)
 
     def misplaced(self, result: Answered | Failed | Refusal | Late) -> Refusal | None:
         """Why a success is none: a page where the operation answers JSON, from a proxy, a portal or a wrong endpoint.
@@ -295,7 +439,9 @@ class Exchange:
 def local_answer(library: Library, refusal: Refusal) -> Any:
     """The answer that this package makes itself where nothing is sent."""
     body = {"error": {"code": refusal.code, "message": refusal.message, "param": None, "type": "azure_shim"}}
-    headers = {"content-type": "application/json", REFUSED: refusal.code, "x-should-retry": "false"}
+    headers = {"content-type": "application/json", REFUSED: refusal.code}
+    if refusal.retry_after_s is None:
+        headers["x-should-retry"] = "false"
     content = json.dumps(body).encode()
     return library.Response(refusal.status, headers=headers, content=content, extensions={EXTENSION: refusal})
 
@@ -304,6 +450,12 @@ def limit_of(request: Any) -> float | None:
     """How long its caller waits between two signs of life, in seconds."""
     limit: float | None = request.extensions.get("timeout", {}).get("read")
     return limit
+
+
+def _limited(extensions: Any, limit_s: float) -> dict[str, Any]:
+    """The extensions of a request that waits no longer than ``limit_s`` for any one thing."""
+    limits = {name: min(limit_s, limit or limit_s) for name, limit in extensions.get("timeout", {}).items()}
+    return {**extensions, "timeout": {**dict.fromkeys(("connect", "read", "write", "pool"), limit_s), **limits}}
 
 
 def _is_empty(request: Any, library: Library) -> bool:

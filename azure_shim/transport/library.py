@@ -7,13 +7,13 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 
 from azure_shim.transport.private import is_replayable
 
-__all__ = ["Library"]
+__all__ = ["Library", "Peeked", "Streams"]
 
 # What a socket, TLS or a third-party transport may raise where httpx would raise its own.
 _FOREIGN = (
@@ -26,6 +26,30 @@ _FOREIGN = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
+
+
+class Streams(NamedTuple):
+    """The classes of bodies of one colour: a request's, and an answer's."""
+
+    resumed: Any
+    bounded: Any
+    begun: Any
+    watched: Any
+
+
+class Peeked:
+    """The start of a request's body, which was looked at, and the iterator over the rest until somebody sends it."""
+
+    __slots__ = ("chunks", "rest")
+
+    def __init__(self, rest: Any) -> None:
+        self.chunks: list[bytes] = []
+        self.rest: Any = rest
+
+    def take(self) -> Any:
+        """The rest, for the one attempt that sends it."""
+        rest, self.rest = self.rest, None
+        return rest
 
 
 class Library:
@@ -41,7 +65,11 @@ class Library:
         self.ChunkStream = _chunk_stream(module)
         self.errors = (module.TransportError, *_FOREIGN)
         self.ResumedStream, self.AsyncResumedStream = _resumed_streams(module)
-        self.BoundedStream, self.AsyncBoundedStream = _bounded_streams(module)
+        bounded, async_bounded = _bounded_streams(module)
+        begun, async_begun = _begun_streams(module)
+        watched, async_watched = _watched_streams(module)
+        self.streams = Streams(self.ResumedStream, bounded, begun, watched)
+        self.async_streams = Streams(self.AsyncResumedStream, async_bounded, async_begun, async_watched)
         self.SignedHeaders = _signed_headers(module)
 
     def owns(self, transport: object) -> bool:
@@ -83,13 +111,13 @@ def _chunk_stream(module: Any) -> Any:
 
     class ChunkStream(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, chunks: tuple[bytes, ...]) -> None:
-            self._chunks = chunks
+            self.chunks = chunks
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from filter(None, self._chunks)
+            yield from filter(None, self.chunks)
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for chunk in filter(None, self._chunks):
+            for chunk in filter(None, self.chunks):
                 yield chunk
 
     return ChunkStream
@@ -154,6 +182,89 @@ def _resumed_streams(module: Any) -> tuple[Any, Any]:
             await self._upstream.aclose()
 
     return ResumedStream, AsyncResumedStream
+
+
+def _begun_streams(module: Any) -> tuple[Any, Any]:
+    """Answers whose first ``chunks`` were read already: then comes ``rest``, or the ``error`` that broke them off."""
+
+    class BegunStream(module.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, chunks: list[bytes], rest: Any, upstream: Any, error: Exception | None) -> None:
+            self._chunks, self._rest, self._upstream, self._error = chunks, rest, upstream, error
+
+        def __iter__(self) -> Iterator[bytes]:
+            while self._chunks:
+                yield self._chunks.pop(0)
+            if self._error is not None:
+                raise self._error
+            yield from self._rest
+
+        def close(self) -> None:
+            self._upstream.close()
+
+    class AsyncBegunStream(module.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, chunks: list[bytes], rest: Any, upstream: Any, error: Exception | None) -> None:
+            self._chunks, self._rest, self._upstream, self._error = chunks, rest, upstream, error
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while self._chunks:
+                yield self._chunks.pop(0)
+            if self._error is not None:
+                raise self._error
+            async for chunk in self._rest:
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._upstream.aclose()
+
+    return BegunStream, AsyncBegunStream
+
+
+def _watched_streams(module: Any) -> tuple[Any, Any]:
+    """Answers that a `Watch` is told of: each chunk, the end, the break, and that nobody reads on."""
+
+    class WatchedStream(module.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, upstream: Any, watch: Any) -> None:
+            self._upstream, self._watch = upstream, watch
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                for chunk in self._upstream:
+                    passed = self._watch.pass_on(chunk)
+                    if passed:
+                        yield passed
+            except Exception:
+                self._watch.broke()
+                raise
+            last = self._watch.end()
+            if last:
+                yield last
+
+        def close(self) -> None:
+            self._watch.leave()
+            self._upstream.close()
+
+    class AsyncWatchedStream(module.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, upstream: Any, watch: Any) -> None:
+            self._upstream, self._watch = upstream, watch
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in self._upstream:
+                    passed = self._watch.pass_on(chunk)
+                    if passed:
+                        yield passed
+            except Exception:
+                self._watch.broke()
+                raise
+            last = self._watch.end()
+            if last:
+                yield last
+
+        async def aclose(self) -> None:
+            self._watch.leave()
+            await self._upstream.aclose()
+
+    return WatchedStream, AsyncWatchedStream
 
 
 def _signed_headers(module: Any) -> Any:

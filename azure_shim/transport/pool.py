@@ -224,13 +224,14 @@ def _running_loop() -> Any:
         return trio.lowlevel.current_trio_token() if trio is not None else None
 
 
-def lease(library: Library, *, is_async: bool, options: Mapping[str, Any]) -> Lease:
+def lease(library: Library, *, is_async: bool, options: Mapping[str, Any], of: str = "") -> Lease:
     """A share of the pool for these options of the library's client; its ``closer`` has to be called once.
 
-    ``options`` are ``verify``, ``cert``, ``trust_env``, ``proxy``, ``mounts``, ``http1``, ``http2`` and ``limits``.
+    ``options`` are ``verify``, ``cert``, ``trust_env``, ``proxy``, ``mounts``, ``http1``, ``http2`` and ``limits``;
+    ``of`` is the target that the pool is for, if there are several.
     """
     environment = tuple(os.environ.get(v) or os.environ.get(v.lower()) for v in _VARIABLES)
-    key = (library.name, is_async, environment, *((name, _hashable(options[name])) for name in sorted(options)))
+    key = (library.name, is_async, of, environment, *((name, _hashable(options[name])) for name in sorted(options)))
     try:
         hash(key)
     except TypeError:

@@ -324,7 +324,7 @@ def test_one_async_client_serves_several_event_loops(how: str, server: ScriptedS
 
 def test_limits_and_keepalive_are_the_sdks_but_for_the_idle_time() -> None:
     client = azure_shim.OpenAI(azure_endpoint="r.openai.azure.com", api_key="k")
-    transport = client._client._transport._engine.select(
+    transport = client._client._transport._engine.selects[0](
         client._client._transport._engine.url("https://r.openai.azure.com")
     )
     pool = transport._pool

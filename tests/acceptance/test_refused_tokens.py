@@ -256,7 +256,7 @@ def test_a_call_that_is_cancelled_while_it_waits_for_another_token_leaves_no_con
             with pytest.raises(asyncio.CancelledError):
                 await calling
             engine = client._client._transport._engine
-            pool = engine.select(engine.url(str(client.base_url)))._pool
+            pool = engine.selects[0](engine.url(str(client.base_url)))._pool
             assert [connection for connection in pool.connections if not connection.is_idle()] == []
             held.release()
 

@@ -1,0 +1,71 @@
+"""What is noticed of an answer's body while its caller reads it, where there are several targets."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from azure_shim.routing.failover import Trip
+from azure_shim.routing.homes import AnswerIds
+from azure_shim.wire.model_names import ModelBack
+
+__all__ = ["ATTEMPTS", "Watch", "mark"]
+
+ATTEMPTS = "azure_shim.attempts"
+"""Where a response's attempts are found in its ``extensions``; on an error without a response, an attribute."""
+_TARGET, _COUNT = "x-azure-shim-target", "x-azure-shim-attempts"
+
+
+class Watch:
+    """One body on its way to its caller: a target that is busy until the end, ids to remember, a name to give back."""
+
+    __slots__ = ("_back", "_ids", "_is_over", "_trip")
+
+    def __init__(self, trip: Trip, ids: AnswerIds | None, renamed: tuple[str, str] | None) -> None:
+        self._trip, self._ids = trip, ids
+        self._back = ModelBack(*renamed) if renamed is not None else None
+        self._is_over = False
+
+    def pass_on(self, chunk: bytes) -> bytes:
+        if self._ids is not None:
+            for id_ in self._ids.feed(chunk):
+                self._trip.saw(id_)
+        return chunk if self._back is None else self._back.feed(chunk)
+
+    def end(self) -> bytes:
+        """What was kept back to the last."""
+        self.leave()
+        return b"" if self._back is None else self._back.end()
+
+    def broke(self) -> None:
+        """The body broke off; the caller gets that error, and the target is trusted less."""
+        if not self._is_over:
+            self._trip.broke()
+        self.leave()
+
+    def leave(self) -> None:
+        """The body is over, read or not."""
+        if not self._is_over:
+            self._is_over = True
+            self._trip.leave()
+
+    def __del__(self) -> None:
+        self.leave()  # an answer that was dropped without being closed keeps nobody busy
+
+
+def mark(response: Any, trip: Trip) -> None:
+    """Write who served, and what was tried, onto a response; and when to come again if nobody can serve now."""
+    headers = response.headers
+    attempts = tuple(trip.attempts)
+    response.extensions[ATTEMPTS] = attempts
+    if attempts:
+        headers[_TARGET] = attempts[-1].target if trip.served is None else trip.served.name
+    headers[_COUNT] = str(len(attempts))
+    if trip.retry_s is not None:
+        wait_s = max(trip.retry_s, 0.0)
+        headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
+        headers["retry-after"] = str(math.ceil(wait_s))
+        if "x-ms-retry-after-ms" in headers:
+            headers["x-ms-retry-after-ms"] = headers["retry-after-ms"]
+    if trip.must_not_retry:
+        headers["x-should-retry"] = "false"
