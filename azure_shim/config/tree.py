@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from azure_shim.auth.secrets import shown
 from azure_shim.config import checks
 from azure_shim.config.conditions import not_among, read_conditions
 from azure_shim.config.files import config_from, load, plain
@@ -147,7 +148,7 @@ class _Tree:
 
     def _note_name(self, name: str, place: str) -> None:
         if name in self._written:
-            self._reading.problem(f"{place}.name", f"{name!r} is the name of {self._written[name]} too")
+            self._reading.problem(f"{place}.name", f"{shown(name)} is the name of {self._written[name]} too")
         self._written.setdefault(name, place)
 
     def _leaf(self, keys: Mapping[str, Any], provider: str, place: str, layers: tuple[Layer, ...]) -> Target | None:
@@ -257,5 +258,5 @@ def _rules(given: Mapping[str, Any], root: Node, reading: Reading) -> Rules:
     if last is not None and last not in (target.name for target in targets):
         reading.problem(f"{_ROOT}.content_filter", not_among(last, [target.name for target in targets]))
     elif last is not None and allowed and last not in allowed:
-        reading.problem(f"{_ROOT}.content_filter", f"{last!r} is not within the residency")
+        reading.problem(f"{_ROOT}.content_filter", f"{shown(last)} is not within the residency")
     return Rules(**found)

@@ -549,6 +549,11 @@ class TestSecretsByName:
             f"config.targets[1].{key}: is to come from the environment variable KEY, which is not set"
         )
 
+    def test_a_provider_that_is_not_set(self) -> None:
+        assert problem(fallback({**EAST, "provider": {"env": "P"}})).startswith(
+            "config.targets[0].provider: is to come"
+        )
+
     def test_nested_places(self) -> None:
         found = problems(
             {"resource_name": "r1", "default_headers": {"api-key": {"env": "A"}}, "deployments": {"m": {"env": "B"}}}
@@ -802,6 +807,7 @@ class TestProblems:
             ({"tags": [1]}, ".tags: is of type list; expected tags"),
             ({"tags": 1}, ".tags: is 1"),
             ({"proxy": f"{MARK}:3128"}, ".proxy: is no URL of a proxy"),
+            ({"proxy": "http://[::1"}, ".proxy: is no URL of a proxy"),
             ({"proxy": 5}, ".proxy: is 5; expected a URL"),
             ({"cert": []}, ".cert: is of type list"),
             ({"trust_env": "yes"}, ".trust_env: is of type str; expected true or false"),
