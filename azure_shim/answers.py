@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
@@ -14,10 +14,18 @@ from azure_shim.sdk import LegacyAPIResponse
 from azure_shim.transport.exchange import EXTENSION
 from azure_shim.values import Refusal, Served
 
-__all__ = ["checked_answer", "cut_answer", "is_unsigned", "worded"]
+__all__ = ["checked_answer", "cut_answer", "raise_coldness", "worded"]
 
 
-def is_unsigned(response: Any) -> bool:
+def raise_coldness(errors: Sequence[openai.OpenAIError], settings: Settings) -> None:
+    """Raise the first of the errors that left a target cold, if they left all of a client's targets so."""
+    targets = 1 if settings.plan is None else len(settings.plan.targets)
+    cold = [error for error in errors if not isinstance(error, openai.APIStatusError) or _is_unsigned(error.response)]
+    if len(cold) == targets:
+        raise cold[0]
+
+
+def _is_unsigned(response: Any) -> bool:
     """Whether this package made this answer itself, for want of a credential."""
     refusal = response.extensions.get(EXTENSION)
     return isinstance(refusal, Refusal) and refusal.status == 401
@@ -39,7 +47,8 @@ def _hint(response: Any, body: object, settings: Settings) -> str:
         return ""
     if not isinstance(error, Mapping) or error.get("code") != "DeploymentNotFound":
         return ""
-    names = settings.target.deployments
+    targets = (settings.target,) if settings.plan is None else settings.plan.targets
+    names = next((target.deployments for target in targets if target.name == served.target), None)
     known = f"; deployments has: {', '.join(sorted(names))}" if isinstance(names, Mapping) else ""
     asked = f"model {served.model!r} is deployment" if served.model else "deployment"
     return f" ({asked} {served.deployment!r} at {response.request.url.host}{known})"

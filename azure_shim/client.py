@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import Self
 
-from azure_shim.answers import checked_answer, cut_answer, is_unsigned, worded
+from azure_shim.answers import checked_answer, cut_answer, raise_coldness, worded
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
 from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, pins, sdk_arguments, split
@@ -279,18 +279,20 @@ class OpenAI(_Shim, openai.OpenAI):
     def warm_up(self) -> None:
         """Fetch the token and open a connection to the target, so that the first call waits for neither.
 
-        Sends ``GET /models`` once, to each of several targets. What they answer does not matter.
+        Sends ``GET /models`` once, to each of several targets, of which one has to be ready. What they answer does not
+        matter.
 
         Raises:
             openai.AuthenticationError: there is no token; the message says why.
             openai.APIConnectionError: no connection, or no token in time (``APITimeoutError``).
         """
+        models, errors = self.with_options(max_retries=0).models, []
         for headers in pins(self.azure_shim_settings):
             try:
-                self.with_options(max_retries=0).models.with_raw_response.list(extra_headers=headers)
-            except openai.APIStatusError as error:  # noqa: PERF203  each target is tried, whatever the last one said
-                if is_unsigned(error.response):
-                    raise
+                models.with_raw_response.list(extra_headers=headers)
+            except openai.OpenAIError as error:  # noqa: PERF203  each target is tried, whatever the last one said
+                errors.append(error)
+        raise_coldness(errors, self.azure_shim_settings)
 
     def _prepare_options(self, options: Any) -> Any:
         return options
@@ -424,12 +426,13 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
 
     async def warm_up(self) -> None:
         """As `OpenAI.warm_up`; the connection is for the running event loop."""
+        models, errors = self.with_options(max_retries=0).models, []
         for headers in pins(self.azure_shim_settings):
             try:
-                await self.with_options(max_retries=0).models.with_raw_response.list(extra_headers=headers)
-            except openai.APIStatusError as error:  # noqa: PERF203  each target is tried, whatever the last one said
-                if is_unsigned(error.response):
-                    raise
+                await models.with_raw_response.list(extra_headers=headers)
+            except openai.OpenAIError as error:  # noqa: PERF203  as above
+                errors.append(error)
+        raise_coldness(errors, self.azure_shim_settings)
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""

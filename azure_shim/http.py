@@ -13,6 +13,7 @@ from typing import Any
 import openai
 
 from azure_shim import errors
+from azure_shim.config.credentials import SIGNING_HEADERS
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.routing.fleet import Fleet
 from azure_shim.sdk import MAJOR
@@ -34,8 +35,6 @@ __all__ = [
 
 _POOL_OPTIONS = ("verify", "cert", "trust_env", "proxy", "mounts", "http1", "http2", "limits")
 _LIBRARIES = ("httpx", "httpx2")
-SIGNING_HEADERS = ("authorization", "api-key", "ocp-apim-subscription-key")
-"""Headers that sign a request, in lower case; the last is API Management's."""
 
 
 class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):

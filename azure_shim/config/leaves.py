@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -55,6 +56,9 @@ def read_leaf(inherited: Inherited, provider: str, place: str, reading: Reading)
     reading.absorb(reader, place, places)
     if target is None:
         return None
+    if isinstance(target.deployments, Mapping) and "unmapped_models" not in keys:
+        # Among several targets a mapping says who has what: who does not have a model is not asked for it (P40).
+        target = replace(target, unmapped="error")
     return replace(
         target,
         headers=headers,

@@ -55,7 +55,7 @@ class Settings:
 
     ``arguments`` and ``environment`` are what it was built from: the variables that were used are kept, so that a copy
     is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`. Where there are
-    several targets ``plan`` has them, and ``target`` is the first.
+    several targets ``plan`` has them, and ``target`` is the first within the plan's residency.
     """
 
     target: Target
@@ -106,7 +106,9 @@ class Settings:
             if any(changes.get(name) is not None for name in group):
                 others = [name for name in group if changes.get(name) is None]
                 arguments = {name: value for name, value in arguments.items() if name not in others}
-        return read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
+        # The machine's own identity, which a target without a credential uses, is found by other variables as well.
+        environ = {**os.environ, **self.environment}
+        return read_settings(arguments, is_async=is_async, environ=environ, signs=self.signs)
 
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
         """These settings with ``headers`` on every request to the target."""
@@ -157,7 +159,8 @@ def _read_several(
         )
     loaded = load(config)  # once: a copy is of this client, and not of a file that has changed
     plan, used = read_plan(loaded, is_async=is_async, environ=environ, base=base)
-    return Settings(plan.targets[0], {**base, "config": loaded}, used, signs, plan)
+    inside = (target for target in plan.targets if plan.rules.residency.items() <= dict(target.tags).items())
+    return Settings(next(inside), {**base, "config": loaded}, used, signs, plan)
 
 
 def read_target(reader: ArgumentReader, *, is_async: bool, signs: bool = False) -> Target | None:

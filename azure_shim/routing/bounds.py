@@ -9,7 +9,7 @@ from azure_shim.routing.homes import creates_or_lists, ids_of_request, is_read
 from azure_shim.routing.route import Call
 from azure_shim.values import Refusal
 
-__all__ = ["Bounds", "bounds_of"]
+__all__ = ["FREE", "Bounds", "bounds_of"]
 
 
 class Bounds(NamedTuple):
@@ -34,6 +34,9 @@ class Bounds(NamedTuple):
         return next(iter(self.allowed)) if self.allowed is not None and len(self.allowed) == 1 else None
 
 
+FREE = Bounds()
+
+
 def bounds_of(fleet: Fleet, call: Call, wishes: Wishes) -> Bounds | Refusal:
     """The bounds of a call, or why no target is within them."""
     line = call.line
@@ -49,8 +52,8 @@ def bounds_of(fleet: Fleet, call: Call, wishes: Wishes) -> Bounds | Refusal:
     is_fixed = is_lost = False
     moves = True
     operation = line.operation
-    if operation is not None and (operation.kept or operation.answers_json):
-        ids = ids_of_request(line, call.content)
+    ids = ids_of_request(line, call.content)
+    if operation is not None and (ids or operation.kept):
         home = fleet.by_name.get(fleet.homes.of(ids) or "") if ids else None
         if home is not None:
             return _bound(home, allowed)
@@ -63,6 +66,8 @@ def bounds_of(fleet: Fleet, call: Call, wishes: Wishes) -> Bounds | Refusal:
     if call.explicit:
         # A credential that the caller wrote into the call is for one target, and nobody else's to see.
         is_fixed, moves = True, False
+    if moves and allowed is None and not is_fixed:
+        return FREE
     return Bounds(allowed, is_fixed, moves, is_lost)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Union
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.observe.log import log_cooling
-from azure_shim.routing.bounds import Bounds, bounds_of
+from azure_shim.routing.bounds import FREE, bounds_of
 from azure_shim.routing.conditions import context_of
 from azure_shim.routing.fleet import Fleet, Site, Wishes
 from azure_shim.routing.homes import answer_ids
@@ -36,10 +36,15 @@ from azure_shim.values import (
     Target,
 )
 from azure_shim.wire.retry_after import limits, retry_after_s
-from azure_shim.wire.verdict import Seen, Verdict, judge
+from azure_shim.wire.verdict import SEEN_200, SERVED, Seen, Verdict, judge
 
 __all__ = ["Trip"]
 
+_LIMITS = frozenset(
+    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
+)
+_LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
+_RETRY_ATTEMPTS = 2  # of a retry of the SDK's, whose first run has asked everybody
 _WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
 # What the SDK sends again by itself (openai/_base_client.py), and so reads the headers for retries of.
@@ -71,6 +76,7 @@ class Trip:
         "_held",
         "_last",
         "_last_sent_at",
+        "_latest",
         "_may_have_run",
         "_may_repeat",
         "_namings",
@@ -98,11 +104,12 @@ class Trip:
         self._parked: dict[int, _Parked] = {}
         self._final: Outcome | None = None
         self._last: Outcome | None = None
+        self._latest: Outcome | None = None
         self._held: Any = None
         self._last_sent_at = started
         self._may_repeat: bool | None = None
-        self._budget = _budget(fleet, wishes)
-        self._bounds = Bounds()
+        self._budget = _budget(fleet, wishes.retry)
+        self._bounds = FREE
         self._may_have_run = False
         self._session: str | None = None
 
@@ -143,14 +150,14 @@ class Trip:
         if self._is_over():
             return
         if stop is not None and not stop.moves_on:
-            self._final = self._last
+            self._stop()
             return
         for at in self._deferred:
             came = yield from self._ask(at, is_soft=False)
             if self._is_over():
                 return
             if came is not None and not came.moves_on:
-                self._final = self._last
+                self._stop()
                 return
         if len(self.attempts) == asked:
             # Nobody was asked. Whose time is a guess of ours may as well be: its answer is worth more than the guess.
@@ -163,7 +170,7 @@ class Trip:
                 if self._is_over():
                     return
                 if came is not None and not came.moves_on:
-                    self._final = self._last
+                    self._stop()
                     return
 
     def _walk(self) -> Steps:
@@ -194,6 +201,10 @@ class Trip:
         except StopIteration as end:
             found: Came | None = end.value
             return found
+
+    def _stop(self) -> None:
+        """The last outcome is one that no other target can cure."""
+        self._final = self._last if self._bounds.is_lost else self._latest
 
     def _is_over(self) -> bool:
         """Whether it is decided what the caller gets."""
@@ -265,7 +276,8 @@ class Trip:
                 fleet.health.leave(site.at)
                 fleet.health.gave_up(site.at, naming.deployment)
                 raise
-            now, verdict = fleet.clock(), judge(seen)
+            now = fleet.clock()
+            verdict = SERVED if seen is SEEN_200 else judge(seen)
             if verdict.action == "serve":
                 assert isinstance(outcome, Answered)
                 self._serve(site, naming, outcome, started, now)
@@ -296,7 +308,7 @@ class Trip:
     def _sent(self, site: Site, naming: Naming, limit_s: float | None) -> Generator[Effect, Any, Outcome]:
         call, target = self._call, site.target
         there = site.addresses.address(call.line, naming)
-        headers = site.headers(call.headers or [])
+        headers = site.headers(call.headers)
         if call.explicit or (target.credential.is_absent and target.headers):
             outcome = yield Send(there, headers, call.explicit, naming.body, limit_s=limit_s)
             assert isinstance(outcome, (Answered, Failed))
@@ -317,15 +329,19 @@ class Trip:
         own = target.timeout_s
         if self._call.limit_s is None:
             return own
-        left = max(self._deadline - self._fleet.clock(), 0.001)
         content = self._call.content
         streams = content is not None and (b'"stream":true' in content or b'"stream": true' in content)
+        if own is None and not streams and not self.attempts:
+            return None
+        left = max(self._deadline - self._fleet.clock(), 0.001)
         if streams and self._budget > 0 and self._can_move() and self._untried() > 1:
             left /= 2
         return left if own is None else min(own, left)
 
     def _untried(self) -> int:
         """How many targets may be asked yet, this one among them."""
+        if not self.attempts and not self._refusals and self._bounds.allowed is None:
+            return len(self._fleet.sites)
         tried = {attempt.target for attempt in self.attempts}
         return sum(
             site.name not in tried and site.at not in self._refusals and self._bounds.allow(site.at)
@@ -346,8 +362,7 @@ class Trip:
         """What the SDK's retries of one call have in common: its line and its body, of which the length has to do."""
         content = self._call.content
         if content is None:
-            lengths = [value for name, value in self._call.headers or () if name.lower() == b"content-length"]
-            content = b"".join(lengths)
+            content = self._call.content_length
         return blake2b(self._call.line.path.encode() + b"\0" + content, digest_size=16).digest()
 
     def _let_go(self) -> Generator[Effect, Any, None]:
@@ -374,8 +389,11 @@ class Trip:
 
     def _came(self, outcome: Outcome, seen: Seen, verdict: Verdict) -> Came:
         """Whether another target may be asked; if not in any case, what the caller gets."""
-        if not (self._bounds.is_lost and isinstance(self._last, Answered) and self._last.status == 404):
-            self._last = outcome  # a thing that nobody has is missing where it would have been
+        self._latest = outcome
+        # The caller gets a real answer rather than none; and of a thing that nobody has, that of where it would be.
+        is_kept = isinstance(self._last, Answered) and (self._bounds.is_lost or not isinstance(outcome, Answered))
+        if not is_kept:
+            self._last = outcome
         moves_on = verdict.action == "next" and self._bounds.moves
         status = outcome.status if isinstance(outcome, (Answered, Refusal)) else None
         if self._bounds.is_lost and status == 404:
@@ -385,7 +403,7 @@ class Trip:
         self._may_have_run |= verdict.may_have_run and verdict.action == "next"
         can_repeat = isinstance(outcome, (Refusal, Late)) or outcome.can_repeat
         if not can_repeat or (verdict.may_have_run and not self._can_move() and verdict.name != "content filter"):
-            self._final = self._last
+            self._final = outcome
             if isinstance(outcome, Failed) and verdict.may_have_run and not self._repeats():
                 self._fleet.ran.put(self._key(), outcome)
         return Came(status, moves_on)
@@ -522,31 +540,31 @@ class Trip:
         )
 
 
-def _budget(fleet: Fleet, wishes: Wishes) -> int:
+def _budget(fleet: Fleet, retry: int) -> int:
     """How many attempts this run of the call has, of all that the plan grants to the call and its retries.
 
     A retry of the SDK's comes without any memory of what was sent before it. So each is counted as if it had used what
     it was given, and the sum over them never exceeds the plan's bound.
     """
-    targets, retry = len(fleet.sites), wishes.retry
-    retries = sum(site.target.retries for site in fleet.sites)
-    if fleet.rules.attempts is None and fleet.rules.on_exhausted == "wait":
+    bound, share = fleet.rules.attempts, fleet.share
+    if bound is not None:
+        return max(0, min(share, bound - retry * share))
+    if fleet.rules.on_exhausted == "wait":
         return _WAITED_ATTEMPTS
-    if fleet.rules.attempts is None:
-        return targets + retries if retry == 0 else min(2, targets + retries)
-    share = targets + retries
-    return max(0, min(share, fleet.rules.attempts - retry * share))
+    return min(_RETRY_ATTEMPTS, share) if retry else share
 
 
 def _steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
     """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
-    for name, _ in response.headers.raw:
-        if name[:8] in (b"x-rateli", b"azure-op", b"X-RateLi", b"X-Rateli", b"Azure-Op"):
-            break
-    else:
-        return
-    found = limits(response.headers.get)
-    if found.is_spent:
-        fleet.health.spend(site.at, deployment, now, found.reset_s)
-    else:
+    is_told = False
+    for name, value in response.headers.raw:
+        if len(name) not in _LIMIT_LENGTHS or name.lower() not in _LIMITS:
+            continue
+        is_told = True
+        if not value.isdigit() or int(value) < 1:  # all but the good news is rare, and read with care
+            found = limits(response.headers.get)
+            if found.is_spent:
+                fleet.health.spend(site.at, deployment, now, found.reset_s)
+                return
+    if is_told:
         fleet.health.refill(site.at, deployment)

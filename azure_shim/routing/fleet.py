@@ -57,8 +57,10 @@ class Site:
         self.extra: list[Header] = [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self.own_names = frozenset(name.lower() for name, _ in self.extra)
 
-    def headers(self, kept: list[Header]) -> list[Header]:
-        """The caller's headers, which have no credential, with the target's own."""
+    def headers(self, kept: list[Header] | None) -> list[Header] | None:
+        """The caller's headers, which have no credential, with the target's own; None for the caller's as they are."""
+        if kept is None:
+            return None
         if self.target.is_openai:
             kept = [header for header in kept if not header[0].lower().startswith(_AZURE_HEADERS)]
         if not self.extra:
@@ -99,6 +101,12 @@ class Fleet:
         self.by_name = {site.name: site for site in self.sites}
         self.health = Health(plan.targets, clock, random or Random(plan.rules.seed))  # noqa: S311  it spreads load
         self.tree = Tree(plan.root, self.health)
+        self.needs_headers = plan.rules.session_header is not None or any(
+            site.extra or site.target.is_openai for site in self.sites
+        )
+        """Whether a call's headers have to be looked at or changed."""
+        self.share = sum(1 + site.target.retries for site in self.sites)
+        """How many attempts it takes to ask every target."""
         self.homes = Homes(clock=clock)
         self.ran = Ran(clock)
 

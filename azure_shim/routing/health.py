@@ -84,6 +84,7 @@ class _Site:
         "deployments",
         "errors",
         "in_flight",
+        "is_troubled",
         "latency_s",
         "lock",
         "measured_at",
@@ -107,6 +108,7 @@ class _Site:
         self.measured_at = self.suspect_until = self.window_at = 0.0
         self.recovered_at = float("-inf")
         self.total = self.errors = 0
+        self.is_troubled = False  # whether any cell has failures: a look at one flag is all that most calls need
 
     def cells(self, deployment: str | None) -> list[_Cell]:
         """The cells of a call that have ever failed."""
@@ -130,13 +132,14 @@ class Health:
     ) -> None:
         self.clock, self.random = clock, random or Random()  # noqa: S311  it spreads load, it protects nothing
         self._sites = [_Site(target) for target in targets]
-        self.turn = 0
+        self.recovered_at = float("-inf")
 
     # -- what a call asks
 
     def state(self, at: int, deployment: str | None, now: float) -> State:
         """Whether target ``at`` may be sent a call for ``deployment``."""
-        cells = self._sites[at].cells(deployment)
+        site = self._sites[at]
+        cells = site.cells(deployment) if site.is_troubled else None
         if not cells:
             return _OPEN
         worst = max(cells, key=_free_at)
@@ -167,6 +170,10 @@ class Health:
     def load(self, at: int) -> int:
         return len(self._sites[at].in_flight)
 
+    def is_even(self, now: float) -> bool:
+        """Whether no target has recovered a moment ago, so that all of them get their whole weight."""
+        return now - self.recovered_at >= _SLOW_START_S
+
     def share(self, at: int, now: float) -> float:
         """From 0 to 1: how much of its weight a target gets, less just after it has recovered."""
         since = now - self._sites[at].recovered_at
@@ -196,13 +203,14 @@ class Health:
         site.latency_s = duration_s if known is None else known + 0.2 * (duration_s - known)
         site.measured_at = now
         self._count(site, now, is_fault=False)
-        cells = site.cells(deployment)
-        if cells:
-            with site.lock:
-                for cell in cells:
-                    if cell.until <= now:  # what another call has met meanwhile stands
-                        cell.failures, cell.probed_until = 0, 0.0
-                        site.recovered_at = now
+        if not site.is_troubled:
+            return
+        with site.lock:
+            for cell in site.cells(deployment):
+                if cell.until <= now:  # what another call has met meanwhile stands
+                    cell.failures, cell.probed_until = 0, 0.0
+                    site.recovered_at = self.recovered_at = now
+            site.is_troubled = any(c.failures for c in (site.resource, site.credential, *site.deployments.values()))
 
     def went_wrong(
         self, at: int, deployment: str | None, now: float, *, cools: str | None, is_fault: bool, told_s: float | None,
@@ -261,6 +269,7 @@ class Health:
         first_s, longest_s = _PAUSES_S[cools]
         with site.lock:
             cell.failures += 1
+            site.is_troubled = True
             pause_s = told_s if told_s is not None else min(longest_s, first_s * 2.0 ** min(cell.failures - 1, 16))
             pause_s = min(pause_s * (1 + _JITTER * self.random.random()), MAX_COOLDOWN_S)
             if now + pause_s >= cell.until:

@@ -9,7 +9,7 @@ from azure_shim.values import Answered, Effect, Failed, Inspect, Late, Refusal
 from azure_shim.wire.bodies import unpacked
 from azure_shim.wire.events import FirstEvents
 from azure_shim.wire.request_line import RequestLine
-from azure_shim.wire.verdict import Seen, failure_of, read_error
+from azure_shim.wire.verdict import SEEN_200, Seen, failure_of, read_error
 
 __all__ = ["Looked", "look"]
 
@@ -26,6 +26,7 @@ class Looked(NamedTuple):
     is_open: bool = False
 
 
+_OPEN_200, _WHOLE_200 = Looked(SEEN_200, is_open=True), Looked(SEEN_200)
 Looking = Generator[Effect, Any, Looked]
 
 
@@ -45,25 +46,34 @@ def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_r
         code, message, from_gateway = read_error(unpacked(content, _encoding(outcome)))
         return Looked(Seen(outcome.status, code, message, from_gateway=from_gateway), ended is False)
     operation = line.operation
-    if operation is None or not operation.answers_json or outcome.status != 200:
+    if outcome.status != 200:
         return Looked(Seen(outcome.status), is_open=True)
+    if operation is None or not operation.answers_json:
+        return _OPEN_200
     if outcome.content_type.startswith("text/html"):
         _, ended = yield from _read(outcome, _ERROR_BYTES)
         return Looked(Seen(failure="malformed"), ended is False)
     if not is_replaceable:
-        return Looked(Seen(outcome.status), is_open=True)
+        return _OPEN_200
     if outcome.content_type.startswith("text/event-stream"):
         return (yield from _look_at_events(outcome))
-    _, ended = yield from _read(outcome, _ANSWER_BYTES)
-    if isinstance(ended, Failed):
-        return Looked(Seen(failure=failure_of(ended.error, in_body=True)))
-    return Looked(Seen(outcome.status), ended is False)
+    size = 0
+
+    def feed(chunk: bytes) -> bool:
+        nonlocal size
+        size += len(chunk)
+        return size > _ANSWER_BYTES
+
+    ended = yield Inspect(outcome.response, feed)
+    if ended is True:
+        return _WHOLE_200
+    return _OPEN_200 if ended is False else Looked(Seen(failure=failure_of(ended.error, in_body=True)))
 
 
 def _look_at_events(outcome: Answered) -> Looking:
     """A stream up to its first token: until then it may turn out to be an error, or break off (P37)."""
     if _encoding(outcome):
-        return Looked(Seen(outcome.status), is_open=True)
+        return _OPEN_200
     events = FirstEvents()
     ended = yield Inspect(outcome.response, lambda chunk: events.feed(chunk) is not None)
     if isinstance(ended, Failed):
@@ -72,7 +82,7 @@ def _look_at_events(outcome: Answered) -> Looking:
     if found == "error":
         code, message, _ = read_error(events.error_body)
         return Looked(Seen(None, code, message, "error_event"), is_open=not ended)
-    return Looked(Seen(failure="cut") if found == "empty" else Seen(outcome.status), is_open=not ended)
+    return Looked(Seen(failure="cut") if found == "empty" else SEEN_200, is_open=not ended)
 
 
 def _read(outcome: Answered, limit: int) -> Generator[Effect, Any, tuple[bytes, bool | Failed]]:

@@ -24,7 +24,7 @@ class Call(NamedTuple):
 
     ``headers`` are None if the caller's have no credential, else what is left of them without any; ``explicit`` is the
     credential that the caller gave for this request. ``content`` is the body if it is in memory, else None. ``limit_s``
-    is how long the caller waits for a sign of life.
+    is how long the caller waits for a sign of life; ``content_length`` is that header of a body that is not in memory.
     """
 
     line: RequestLine
@@ -34,6 +34,7 @@ class Call(NamedTuple):
     content_encoding: str
     content: bytes | None
     limit_s: float | None = None
+    content_length: bytes = b""
 
     def __repr__(self) -> str:
         return f"Call({self.line!r})"

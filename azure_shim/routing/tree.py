@@ -46,6 +46,9 @@ Walk = Generator[Union[int, Hold], Any, Union[Came, None]]
 """Yields the number of the target to ask next, and is sent what came of it: None if it was not asked."""
 
 
+_FEW = 5
+
+
 class _Leaf(NamedTuple):
     at: int
 
@@ -63,6 +66,9 @@ class _Branches:
         # A weight of 0 says: only when nothing else is left.
         self.used = [index for index in written if self.weights[index] > 0]
         self.spares = [index for index in written if self.weights[index] == 0]
+        # With equal weights every order is as likely as any other.
+        is_even = len({self.weights[index] for index in self.used}) == 1 and len(self.used) <= _FEW
+        self.permutations = [list(order) for order in itertools.permutations(self.used)] if is_even else []
 
 
 def _name(node: Node, name: str | None, index: int) -> str:
@@ -132,6 +138,8 @@ class Tree:
         now = health.clock()
         if by == "latency":
             return sorted(used, key=lambda index: (self._expected_s(node.children[index], now), health.random.random()))
+        if by == "weight" and node.permutations and health.is_even(now):
+            return node.permutations[int(health.random.random() * len(node.permutations))]
         # Exponential clocks: who rings first is chosen by weight, and the rest is in the order of choosing again.
         rate = health.random.expovariate
         rings = [(rate(node.weights[index] * self._share(node.children[index], now)), index) for index in used]

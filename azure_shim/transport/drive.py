@@ -40,12 +40,11 @@ __all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "settle", "settle_as
 class SyncDriver:
     """Runs the machine of one request of a client that blocks."""
 
-    __slots__ = ("_exchange", "_open", "_peeked")
+    __slots__ = ("_exchange", "_open")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._open: Any = None
-        self._peeked: Peeked | None = None
 
     def run(self) -> Any:
         exchange = self._exchange
@@ -68,21 +67,24 @@ class SyncDriver:
 
     def _perform(self, effect: Effect) -> Asked | Answered | Failed | bool | None:
         if isinstance(effect, Send):
-            transport, request = self._exchange.attempt(effect, self._peeked)
+            transport, request = self._exchange.attempt(effect)
             try:
                 self._open = transport.handle_request(request)
                 return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
+        if isinstance(effect, Inspect):
+            return self._inspect(effect.response, effect.feed)
         if isinstance(effect, (Ask, Fetch)):
             return _asked(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
-            if self._peeked is None:
-                self._peeked = Peeked(iter(self._exchange.body))
-            elif any(map(effect.feed, self._peeked.chunks)) or self._peeked.rest is None:
+            peeked = self._exchange.peeked
+            if peeked is None:
+                peeked = self._exchange.peeked = Peeked(iter(self._exchange.body))
+            elif any(map(effect.feed, peeked.chunks)) or peeked.rest is None:
                 return None
-            for chunk in self._peeked.rest:
-                self._peeked.chunks.append(chunk)
+            for chunk in peeked.rest:
+                peeked.chunks.append(chunk)
                 if effect.feed(chunk):
                     break
             return None
@@ -90,8 +92,6 @@ class SyncDriver:
             effect.response.close()
             self._open = None
             return None
-        if isinstance(effect, Inspect):
-            return self._inspect(effect.response, effect.feed)
         if isinstance(effect, Pause):
             time.sleep(effect.seconds)
             return None
@@ -122,12 +122,11 @@ class SyncDriver:
 class AsyncDriver:
     """Runs the machine of one request of a client that awaits."""
 
-    __slots__ = ("_exchange", "_open", "_peeked")
+    __slots__ = ("_exchange", "_open")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._open: Any = None
-        self._peeked: Peeked | None = None
 
     async def run(self) -> Any:
         exchange = self._exchange
@@ -151,21 +150,24 @@ class AsyncDriver:
 
     async def _perform(self, effect: Effect) -> Asked | Answered | Failed | bool | None:
         if isinstance(effect, Send):
-            transport, request = self._exchange.attempt(effect, self._peeked)
+            transport, request = self._exchange.attempt(effect)
             try:
                 self._open = await transport.handle_async_request(request)
                 return self._exchange.answered(self._open)
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
+        if isinstance(effect, Inspect):
+            return await self._inspect(effect.response, effect.feed)
         if isinstance(effect, (Ask, Fetch)):
             return await _asked_async(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
-            if self._peeked is None:
-                self._peeked = Peeked(aiter(self._exchange.body))
-            elif any(map(effect.feed, self._peeked.chunks)) or self._peeked.rest is None:
+            peeked = self._exchange.peeked
+            if peeked is None:
+                peeked = self._exchange.peeked = Peeked(aiter(self._exchange.body))
+            elif any(map(effect.feed, peeked.chunks)) or peeked.rest is None:
                 return None
-            async for chunk in self._peeked.rest:
-                self._peeked.chunks.append(chunk)
+            async for chunk in peeked.rest:
+                peeked.chunks.append(chunk)
                 if effect.feed(chunk):
                     break
             return None
@@ -173,8 +175,6 @@ class AsyncDriver:
             await effect.response.aclose()
             self._open = None
             return None
-        if isinstance(effect, Inspect):
-            return await self._inspect(effect.response, effect.feed)
         if isinstance(effect, Pause):
             await anyio.sleep(effect.seconds)
             return None

@@ -33,6 +33,7 @@ _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cooki
 _PIN, _RESIDENCY, _METADATA = b"x-azure-shim-target", b"x-azure-shim-residency", b"x-portkey-metadata"
 _OURS = frozenset((_PIN, _RESIDENCY, _METADATA))
 _RETRY_COUNT = b"x-stainless-retry-count"
+_LENGTHS = frozenset(map(len, (*_OURS, _RETRY_COUNT)))
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
 # Failures before which nothing of a body was read.
@@ -75,6 +76,7 @@ class Engine:
             self._credentials |= {b"ocp-apim-subscription-key"}
         self._never_forwarded = self._credentials | _NEVER_FORWARDED | _OURS
         self._extra = [] if fleet else [(name.encode(), value.encode()) for name, value in target.headers.items()]
+        self._needs_headers = fleet is not None and fleet.needs_headers
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
         self._urls: dict[str, Any] = {}
         self._tokens = {id(each.credential.tokens): each.credential.tokens for each in targets}
@@ -156,9 +158,11 @@ class Engine:
         names_model = line.operation is not None and line.operation.model_at
         if self.fleet is not None:
             raw = request.headers.raw
-            kind, encoding = _content_headers(raw)
-            kept = _without_host(raw if headers is None else headers)
-            call = Call(line, kept, explicit, kind, encoding, content, exchange.limit_s)
+            kind, encoding = _content_headers(raw) if names_model else ("", "")
+            if headers is None and self._needs_headers:
+                headers = _without_host(raw)
+            length = b"" if content is not None else request.headers.get("content-length", "").encode()
+            call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length)
             trip = exchange.trip = Trip(self.fleet, call, _wishes_of(raw))
             return trip.run()
         if headers is not None:
@@ -215,7 +219,9 @@ class Engine:
         target, addresses, at = self._target_of(request)
         headers, explicit = self.clean(request)
         if self.fleet is not None:
-            headers = self.fleet.sites[at].headers(_without_host(request.headers.raw if headers is None else headers))
+            if headers is None and self._needs_headers:
+                headers = _without_host(request.headers.raw)
+            headers = self.fleet.sites[at].headers(headers)
         there = Address(str(request.url), target.endpoint.origin.authority, Served(target.name, "redirect"), at)
         if not explicit and not (target.credential.is_absent and target.headers):
             return (yield from send_signed(target.credential, there, headers, None, addresses.renewals))
@@ -250,7 +256,7 @@ def _wishes_of(raw: list[Header]) -> Wishes:
     pin = residency = metadata = None
     retry = 0
     for name, value in raw:
-        if name[:2] not in (b"x-", b"X-"):
+        if len(name) not in _LENGTHS:
             continue
         lower = name.lower()
         if lower == _RETRY_COUNT:
@@ -280,12 +286,14 @@ class Exchange:
     __slots__ = (
         "_begun",
         "_bounded",
+        "_length",
         "_original",
         "_resumed",
         "_watched",
         "engine",
         "library",
         "line",
+        "peeked",
         "request",
         "trip",
     )
@@ -296,7 +304,10 @@ class Exchange:
         self.trip: Trip | None = None
         """The call's way through several targets, if there are several."""
         self._resumed, self._bounded, self._begun, self._watched = streams
-        self._original: tuple[Any, str | None] | None = None
+        self.peeked: Peeked | None = None
+        """What was read of the caller's body before it is sent."""
+        self._original: Any = None
+        self._length: str | None = None
 
     @property
     def limit_s(self) -> float | None:
@@ -306,14 +317,14 @@ class Exchange:
     @property
     def body(self) -> Any:
         """The stream of the caller's own body, whatever is sent instead of it."""
-        return self.request.stream if self._original is None else self._original[0]
+        return self.request.stream if self._original is None else self._original
 
-    def attempt(self, send: Send, peeked: Peeked | None) -> tuple[Any, Any]:
+    def attempt(self, send: Send) -> tuple[Any, Any]:
         """The transport to use and a request of its own for this attempt."""
         request, library, address = self.request, self.library, send.address
         url = self.engine.url(address.url)
         if not send.again:
-            self._set_body(send.body, peeked)
+            self._set_body(send.body)
         if request.url is not url:
             if request.url.netloc != url.netloc:
                 # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
@@ -333,17 +344,16 @@ class Exchange:
             attempt.read()  # an adapter to another engine streams, and so chunks, whatever is not known to be nothing
         return self.engine.selects[address.at](url), attempt
 
-    def _set_body(self, body: Body | None, peeked: Peeked | None) -> None:
+    def _set_body(self, body: Body | None) -> None:
         """Give the request the body for this attempt: the caller's own, or what is to be sent instead of it."""
-        request = self.request
-        length = request.headers.get("content-length") if body is not None or self.trip is not None else None
+        request, peeked = self.request, self.peeked
         if self.trip is not None:
             if self._original is None:
-                self._original = (request.stream, length)
+                self._original = request.stream
             else:
-                request.stream, length = self._original
-                if length is not None:
-                    request.headers["Content-Length"] = length
+                request.stream = self._original
+                if self._length is not None:
+                    request.headers["Content-Length"] = self._length
         if body is None:
             if peeked is not None and peeked.rest is not None:  # another target wanted to see its start
                 start = b"".join(peeked.chunks)
@@ -355,8 +365,11 @@ class Exchange:
             start = b"".join(body.chunks)
             rest = None if peeked is None else peeked.take()
             request.stream = self._resumed(start, rest, request.stream, len(start) - body.grown_bytes)
-        if length is not None and body.grown_bytes:
-            request.headers["Content-Length"] = str(int(length) + body.grown_bytes)
+        if body.grown_bytes:
+            if self._length is None:
+                self._length = request.headers.get("content-length")
+            if self._length is not None:
+                request.headers["Content-Length"] = str(int(self._length) + body.grown_bytes)
 
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
@@ -367,7 +380,7 @@ class Exchange:
                 response.stream = self._bounded(response.stream, limit_s)
         status = response.status_code
         if status != 401:
-            can_repeat = self.trip is not None and self.library.can_repeat(self.request)
+            can_repeat = self.trip is not None and self.library.is_repeatable(self.body)
             return Answered(status, content_type, response, "", can_repeat)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
@@ -377,7 +390,11 @@ class Exchange:
         mapped = self.library.mapped(error)
         if self.trip is None:
             return Failed(mapped)
-        return Failed(mapped, failure_of(mapped) in UNSENT or self.library.can_repeat(self.request))
+        if failure_of(mapped) not in UNSENT:
+            return Failed(mapped, self.library.is_repeatable(self.body))
+        if self.peeked is not None and isinstance(self.request.stream, self._resumed):
+            self.peeked.rest = self.request.stream.give_back()
+        return Failed(mapped, can_repeat=True)
 
     def inspected(self, response: Any, chunks: list[bytes], rest: Any, error: Exception | None) -> None:
         """Give back to an answer what was read of its body."""
@@ -402,13 +419,17 @@ class Exchange:
 
     def _watch(self, result: Answered, trip: Trip) -> None:
         """Notice what passes in the body; of one that is here already, at once."""
-        response, renamed = result.response, result.renamed
+        response, renamed, ids = result.response, result.renamed, trip.ids
+        is_whole = isinstance(response.stream, self.library.ChunkStream)
+        if is_whole and renamed is None and ids is None:
+            trip.leave()
+            return
         if renamed is not None and response.headers.get("content-encoding"):
             renamed = None  # a packed answer is the caller's to unpack
         if renamed is not None and "content-length" in response.headers:
             del response.headers["content-length"]  # the other name may be longer
-        watch = Watch(trip, trip.ids, renamed)
-        if isinstance(response.stream, self.library.ChunkStream):
+        watch = Watch(trip, ids, renamed)
+        if is_whole:
             content = b"".join(map(watch.pass_on, response.stream.chunks)) + watch.end()
             response.stream = self.library.ChunkStream((content,))
         else:
@@ -426,7 +447,7 @@ class Exchange:
         return Refusal(
             502,
             "NotAnAnswer",
-            f"{self.engine.target.endpoint.origin} answered {self.request.method} {self.request.url.path} with "
+            f"{_origin_of(self.request.url)} answered {self.request.method} {self.request.url.path} with "
             f"{result.status} and a text/html page where Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong "
             "endpoint answers like that.",
         )

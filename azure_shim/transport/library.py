@@ -78,7 +78,10 @@ class Library:
 
     def can_repeat(self, request: Any) -> bool:
         """Whether the body of ``request``, which has been sent, can be sent once more from its beginning."""
-        stream = request.stream
+        return self.is_repeatable(request.stream)
+
+    def is_repeatable(self, stream: Any) -> bool:
+        """Whether a request's body can be sent once more from its beginning."""
         if isinstance(stream, (self.module.ByteStream, self.ChunkStream)):
             return True
         if isinstance(stream, (self.ResumedStream, self.AsyncResumedStream)):
@@ -139,6 +142,11 @@ def _resumed_streams(module: Any) -> tuple[Any, Any]:
         def is_spent(self) -> bool:
             """Whether it was sent and cannot be sent again."""
             return self._rest is None and not is_replayable(self._upstream)
+
+        def give_back(self) -> Any:
+            """The rest, if nobody has begun to read it; None otherwise."""
+            rest, self._rest = self._rest, None
+            return rest
 
         def _behind(self, chunk: bytes, skipped: int) -> tuple[bytes, int]:
             """What of ``chunk`` lies behind the peeked bytes, of which ``skipped`` are over."""

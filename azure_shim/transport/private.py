@@ -2,6 +2,8 @@
 
 A client's proxies and mounts are chosen per host by ``Client._transport_for_url`` (httpx 0.27 and 0.28, httpx2 2.x).
 The documented way to the same choice is ``Client.send``, which costs 40 to 70 us more per request; it is the fallback.
+Headers are kept in ``Headers._list`` as triples of name, name in lower case and value (both libraries); to set one by
+the documented way looks through all of them and costs 3 us.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["always", "is_replayable", "selector_of"]
+__all__ = ["add_headers", "always", "is_replayable", "selector_of"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -27,6 +29,16 @@ def is_replayable(stream: Any) -> bool:
         return False
     files = [field.file for field in fields if hasattr(field, "file")]
     return all(isinstance(file, (bytes, str)) or (hasattr(file, "seekable") and file.seekable()) for file in files)
+
+
+def add_headers(headers: Any, added: list[tuple[bytes, bytes]]) -> None:
+    """Add headers that nobody else writes, and whose names are in lower case, to those of a response."""
+    kept = getattr(headers, "_list", None)
+    if isinstance(kept, list) and all(len(entry) == 3 for entry in kept[:1]):
+        kept += [(name, name, value) for name, value in added]
+        return
+    for name, value in added:
+        headers[name.decode()] = value.decode("latin-1")
 
 
 def always(transport: Any) -> Callable[[Any], Any]:

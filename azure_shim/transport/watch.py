@@ -7,13 +7,14 @@ from typing import Any
 
 from azure_shim.routing.failover import Trip
 from azure_shim.routing.homes import AnswerIds
+from azure_shim.transport.private import add_headers
 from azure_shim.wire.model_names import ModelBack
 
 __all__ = ["ATTEMPTS", "Watch", "mark"]
 
 ATTEMPTS = "azure_shim.attempts"
 """Where a response's attempts are found in its ``extensions``; on an error without a response, an attribute."""
-_TARGET, _COUNT = "x-azure-shim-target", "x-azure-shim-attempts"
+_TARGET, _COUNT = b"x-azure-shim-target", b"x-azure-shim-attempts"
 
 
 class Watch:
@@ -55,17 +56,18 @@ class Watch:
 
 def mark(response: Any, trip: Trip) -> None:
     """Write who served, and what was tried, onto a response; and when to come again if nobody can serve now."""
-    headers = response.headers
     attempts = tuple(trip.attempts)
     response.extensions[ATTEMPTS] = attempts
+    added = [(_COUNT, b"%d" % len(attempts))]
     if attempts:
-        headers[_TARGET] = attempts[-1].target if trip.served is None else trip.served.name
-    headers[_COUNT] = str(len(attempts))
+        added.append((_TARGET, attempts[-1].target.encode()))
     if trip.retry_s is not None:
         wait_s = max(trip.retry_s, 0.0)
+        headers = response.headers
         headers["retry-after-ms"] = str(math.ceil(wait_s * 1000))
         headers["retry-after"] = str(math.ceil(wait_s))
         if "x-ms-retry-after-ms" in headers:
             headers["x-ms-retry-after-ms"] = headers["retry-after-ms"]
     if trip.must_not_retry:
-        headers["x-should-retry"] = "false"
+        response.headers["x-should-retry"] = "false"
+    add_headers(response.headers, added)

@@ -24,7 +24,7 @@ def resolve(target: Target, model: str, operation: str, *, is_deployment: bool =
     if name is None and not is_deployment and target.default_for in (None, operation):
         name = target.default_deployment
     if name is None:
-        if target.unmapped == "error" and not is_deployment:
+        if target.unmapped == "error" and not is_deployment and not _is_deployment(target, model):
             known = ", ".join(sorted(target.deployments)) if isinstance(target.deployments, Mapping) else "a callable"
             return Refusal(
                 404,
@@ -41,6 +41,11 @@ def resolve(target: Target, model: str, operation: str, *, is_deployment: bool =
     if name in (".", ".."):
         return Refusal(400, "InvalidDeployment", f"{name!r} cannot be the name of a deployment")
     return name
+
+
+def _is_deployment(target: Target, name: str) -> bool:
+    """Whether the caller used the name of a deployment that there is."""
+    return isinstance(target.deployments, Mapping) and name in target.deployments.values()
 
 
 def _mapped(target: Target, model: str) -> str | None:

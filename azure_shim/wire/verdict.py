@@ -10,7 +10,7 @@ import json
 from collections.abc import Container, Iterator
 from typing import Literal, NamedTuple
 
-__all__ = ["FAILURES", "ROWS", "Row", "Seen", "Verdict", "failure_of", "judge", "read_error"]
+__all__ = ["FAILURES", "ROWS", "SEEN_200", "SERVED", "Row", "Seen", "Verdict", "failure_of", "judge", "read_error"]
 
 FAILURES = (
     "connect",
@@ -171,6 +171,8 @@ ROWS: tuple[Row, ...] = (
     # An illegal header may be this target's credential, and may be the caller's: nobody is blamed.
     Row(_next("request not writable", fault=False), failure="local"),
 )
+SEEN_200, SERVED = Seen(200), ROWS[0].verdict
+"""What most calls come to."""
 # An error of the caller's own body, a status beyond 599, a bug: to go on would hide it.
 _UNKNOWN = _give_up("unknown", ran=True)
 
