@@ -56,7 +56,7 @@ class Rules:
 
     ``replay`` says what may be sent again after it may have run: ``"never"``, ``"safe"`` (what only reads or
     generates text), ``"always"``. ``attempts`` bounds what one call sends, over the SDK's retries as well; None for
-    twice as many as there are targets, and at least 4. ``on_exhausted`` is ``"raise"`` or ``"wait"``.
+    each target once, and two attempts more for each retry of the SDK's. ``on_exhausted`` is ``"raise"`` or ``"wait"``.
     ``residency`` are the tags that a target must have. ``content_filter`` names the target for what a content filter
     refused. ``session_header`` names a header whose value is a session; ``seed`` makes choices repeatable.
     """

@@ -254,11 +254,13 @@ class Pause(NamedTuple):
 class Inspect(NamedTuple):
     """Effect: feed the start of an answer's body to ``feed`` until it returns True; the caller still gets all of it.
 
-    Answered by whether the body has ended, whose connection then is free, or by `Failed` if it broke off.
+    Answered by whether the body has ended, whose connection then is free, or by `Failed` if it broke off, or if the
+    feeding was not over after ``limit_s``.
     """
 
     response: Any
     feed: Callable[[bytes], bool]
+    limit_s: float | None = None
 
     def __repr__(self) -> str:
         return "Inspect()"
@@ -281,7 +283,8 @@ class Send(NamedTuple):
 
     ``headers`` are None to send the caller's, which then have no credential, or what is left of them without any.
     ``credential`` goes on top. ``body`` is None to send the caller's own. ``again`` says that the same was sent before.
-    ``limit_s`` is how long to wait for each sign of life, None for as long as the caller does.
+    ``limit_s`` is how long to wait for each sign of life, ``head_s`` how long for the head alone, if that is less; None
+    for as long as the caller does.
     """
 
     address: Address
@@ -290,6 +293,7 @@ class Send(NamedTuple):
     body: Body | None
     again: bool = False
     limit_s: float | None = None
+    head_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Send({self.address!r})"

@@ -145,6 +145,7 @@ def send_signed(
     body: Body | None,
     renewals: Renewals,
     limit_s: float | None = None,
+    head_s: float | None = None,
 ) -> Generator[Effect, Any, Answered | Failed | Refusal | Late]:
     """Send with the credential, and once more with a fresh token if Azure refuses the first one (401).
 
@@ -153,7 +154,7 @@ def send_signed(
     header = yield from attach(credential)
     if isinstance(header, (Refusal, Late)):
         return header
-    outcome = yield Send(address, headers, (header,), body, limit_s=limit_s)
+    outcome = yield Send(address, headers, (header,), body, limit_s=limit_s, head_s=head_s)
     assert isinstance(outcome, (Answered, Failed))
     if isinstance(outcome, Failed) or outcome.status != 401:
         return outcome
@@ -161,7 +162,7 @@ def send_signed(
     if isinstance(fresh, (Refusal, Late)):
         return outcome
     yield Discard(outcome.response)
-    again = yield Send(address, headers, (fresh,), body, again=True, limit_s=limit_s)
+    again = yield Send(address, headers, (fresh,), body, again=True, limit_s=limit_s, head_s=head_s)
     assert isinstance(again, (Answered, Failed))
     if isinstance(again, Answered):
         renewals.note(again.status)

@@ -73,6 +73,7 @@ class Trip:
         "_deferred",
         "_final",
         "_fleet",
+        "_has_waited",
         "_held",
         "_last",
         "_last_sent_at",
@@ -110,7 +111,7 @@ class Trip:
         self._may_repeat: bool | None = None
         self._budget = _budget(fleet, wishes.retry)
         self._bounds = FREE
-        self._may_have_run = False
+        self._may_have_run = self._has_waited = False
         self._session: str | None = None
 
     # -- the whole
@@ -122,7 +123,7 @@ class Trip:
         if isinstance(bounds, Refusal):
             return bounds
         self._bounds = bounds
-        if self._wishes.retry and not self._repeats():
+        if self._wishes.retry and (self._budget <= 0 or not self._repeats()):
             # What the SDK sends again here may have run already.
             ran = fleet.ran.get(self._key())
             if ran is not None:
@@ -138,8 +139,7 @@ class Trip:
             wait_s = max(wait_s, 0.001)
             if fleet.clock() + wait_s >= self._deadline:
                 break
-            yield from self._let_go()
-            yield Pause(wait_s)
+            yield from self._pause(wait_s)
             self._deferred, self._parked = [], {}
         return self._exhausted()
 
@@ -156,7 +156,7 @@ class Trip:
             came = yield from self._ask(at, is_soft=False)
             if self._is_over():
                 return
-            if came is not None and not came.moves_on:
+            if came is not None and not self._fleet.tree.moves_on(at, came):
                 self._stop()
                 return
         if len(self.attempts) == asked:
@@ -169,7 +169,7 @@ class Trip:
                 came = yield from self._ask(parked.at, is_soft=False, is_forced=True)
                 if self._is_over():
                     return
-                if came is not None and not came.moves_on:
+                if came is not None and not self._fleet.tree.moves_on(parked.at, came):
                     self._stop()
                     return
 
@@ -217,13 +217,18 @@ class Trip:
         naming = self._namings.get(at)
         if not isinstance(naming, Naming) or not self._bounds.allow(at):
             return float("inf")
-        now = self._fleet.clock()
-        return max(0.0, self._fleet.health.state(at, naming.deployment, now).until - now)
+        return self._fleet.health.recovery_s(at, naming.deployment, self._fleet.clock())
 
     def _hold(self, seconds: float) -> Generator[Effect, Any, None]:
+        """Wait for a target rather than overflow into the next; to ask it once more is not one of the attempts."""
         if self._fleet.clock() + seconds < self._deadline:
-            yield from self._let_go()
-            yield Pause(seconds)
+            self._budget += self._fleet.rules.attempts is None
+            yield from self._pause(seconds)
+
+    def _pause(self, seconds: float) -> Generator[Effect, Any, None]:
+        yield from self._let_go()
+        self._has_waited = True
+        yield Pause(seconds)
 
     def _named(self, site: Site) -> Generator[Effect, Any, Naming | Refusal]:
         """What the call is at this target, or why it cannot be there."""
@@ -240,7 +245,10 @@ class Trip:
 
     def _ask(self, at: int, *, is_soft: bool = True, is_forced: bool = False) -> Steps:
         """Ask a target if it serves the call and is fit; None if it was not asked."""
-        if not self._bounds.allow(at):
+        if not self._bounds.allow(at) or self._is_over():
+            return None
+        if self.attempts and not self._bounds.moves:
+            self._stop()
             return None
         fleet, site = self._fleet, self._fleet.sites[at]
         naming = yield from self._named(site)
@@ -248,20 +256,23 @@ class Trip:
             return None
         deployment, now = naming.deployment, fleet.clock()
         state = fleet.health.state(at, deployment, now)
+        is_probe = False
         if not is_forced and self._bounds.moves:
-            if state.until > now or (state.is_probe and not fleet.health.claim(at, deployment, now)):
-                self._parked[at] = _Parked(at, state.until, state.told)
+            is_probe = state.is_probe and fleet.health.claim(at, deployment, now)
+            if state.until > now or (state.is_probe and not is_probe):
+                self._parked[at] = _Parked(at, *fleet.health.parked(at, deployment, now))
                 return None
             if is_soft and not state.is_probe and fleet.health.is_soft(at, deployment, now):
                 self._deferred.append(at)
                 return None
         if self._budget <= 0 or now >= self._deadline:
-            fleet.health.gave_up(at, deployment)
+            if is_probe:
+                fleet.health.gave_up(at, deployment)
             self._final = self._last or self._nothing_left(now)
             return None
-        return (yield from self._try(site, naming))
+        return (yield from self._try(site, naming, is_probe=is_probe))
 
-    def _try(self, site: Site, naming: Naming) -> Steps:
+    def _try(self, site: Site, naming: Naming, *, is_probe: bool) -> Steps:
         fleet, target, left = self._fleet, site.target, site.target.retries
         while True:
             yield from self._let_go()
@@ -269,12 +280,17 @@ class Trip:
             started = fleet.clock()
             fleet.health.enter(site.at)
             try:
-                outcome = yield from self._sent(site, naming, self._limit_s(target))
+                limit_s, head_s = self._limits_s(target)
+                outcome = yield from self._sent(site, naming, limit_s, head_s)
+                token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)
                 is_replaceable = self._untried() > 1 and self._can_move()
-                seen, is_open = yield from look(outcome, self._call.line, is_replaceable=is_replaceable)
+                seen, is_open = yield from look(
+                    outcome, self._call.line, is_replaceable=is_replaceable, limit_s=token_s
+                )
             except BaseException:
                 fleet.health.leave(site.at)
-                fleet.health.gave_up(site.at, naming.deployment)
+                if is_probe:
+                    fleet.health.gave_up(site.at, naming.deployment)
                 raise
             now = fleet.clock()
             verdict = SERVED if seen is SEEN_200 else judge(seen)
@@ -287,6 +303,9 @@ class Trip:
                 self._held = outcome.response
             told_s = self._told_s(outcome)
             cooled_s = self._note(site, naming, verdict, told_s, now)
+            if is_probe:
+                fleet.health.gave_up(site.at, naming.deployment)
+                is_probe = False
             self._record(site, naming, outcome, verdict.name, started, now, cooled_s)
             came = self._came(outcome, seen, verdict)
             if self._is_over():
@@ -295,48 +314,47 @@ class Trip:
                 came = (yield from self._filtered(site)) or came
                 if self._is_over():
                     return None
-            status = outcome.status if isinstance(outcome, (Answered, Refusal)) else None
-            if not left or status not in target.retry_statuses or not came.moves_on or self._budget <= 0:
+            if not left or seen.status not in target.retry_statuses or verdict.action != "next" or self._budget <= 0:
                 return came
             left -= 1
             wait_s = told_s if target.honours_retry_after and told_s is not None else self._backoff_s(target, left)
             if fleet.clock() + wait_s >= self._deadline or wait_s > _LONGEST_BACKOFF_S:
                 return came
-            yield from self._let_go()
-            yield Pause(wait_s)
+            yield from self._pause(wait_s)
 
-    def _sent(self, site: Site, naming: Naming, limit_s: float | None) -> Generator[Effect, Any, Outcome]:
+    def _sent(
+        self, site: Site, naming: Naming, limit_s: float | None, head_s: float | None
+    ) -> Generator[Effect, Any, Outcome]:
         call, target = self._call, site.target
         there = site.addresses.address(call.line, naming)
         headers = site.headers(call.headers)
         if call.explicit or (target.credential.is_absent and target.headers):
-            outcome = yield Send(there, headers, call.explicit, naming.body, limit_s=limit_s)
+            outcome = yield Send(there, headers, call.explicit, naming.body, limit_s=limit_s, head_s=head_s)
             assert isinstance(outcome, (Answered, Failed))
             return outcome
-        return (
-            yield from send_signed(
-                target.credential, there, headers, naming.body, site.addresses.renewals, limit_s=limit_s
-            )
-        )
+        signed = send_signed(target.credential, there, headers, naming.body, site.addresses.renewals, limit_s, head_s)
+        return (yield from signed)
 
-    def _limit_s(self, target: Target) -> float | None:
-        """How long this attempt may wait for a sign of life.
+    def _limits_s(self, target: Target) -> tuple[float | None, float | None]:
+        """How long this attempt may wait for each sign of life; and for a stream's first token, if that is less.
 
-        The caller's limit is one for all attempts. Where the first token of a stream can still come from another
-        target, a target that stalls gets half of what is left; an answer that comes whole is not cut short like that,
-        for it may be a long one, and paid for (P53).
+        The caller's limit is one for all attempts, but of a stream: there it is the gap between two tokens, and the one
+        limit is that of the first token. Where that can still come from another target, a target that stalls gets half
+        of what is left. An answer that comes whole is not cut short so, for it may be a long one, and paid for (P53).
         """
-        own = target.timeout_s
-        if self._call.limit_s is None:
-            return own
+        own, limit = target.timeout_s, self._call.limit_s
+        if limit is None:
+            return own, None
         content = self._call.content
         streams = content is not None and (b'"stream":true' in content or b'"stream": true' in content)
-        if own is None and not streams and not self.attempts:
-            return None
+        if not streams and not self.attempts and not self._has_waited:
+            return own, None
         left = max(self._deadline - self._fleet.clock(), 0.001)
-        if streams and self._budget > 0 and self._can_move() and self._untried() > 1:
+        if not streams:
+            return left if own is None else min(own, left), None
+        if self._budget > 0 and self._can_move() and self._untried() > 1:
             left /= 2
-        return left if own is None else min(own, left)
+        return own, left if own is None else min(own, left)
 
     def _untried(self) -> int:
         """How many targets may be asked yet, this one among them."""
@@ -392,19 +410,20 @@ class Trip:
         self._latest = outcome
         # The caller gets a real answer rather than none; and of a thing that nobody has, that of where it would be.
         is_kept = isinstance(self._last, Answered) and (self._bounds.is_lost or not isinstance(outcome, Answered))
-        if not is_kept:
+        if not is_kept and not (verdict.skips and self._last is not None):
             self._last = outcome
         moves_on = verdict.action == "next" and self._bounds.moves
-        status = outcome.status if isinstance(outcome, (Answered, Refusal)) else None
+        status = seen.status
         if self._bounds.is_lost and status == 404:
             moves_on = True
         if self._bounds.is_fixed and seen.code == "previous_response_not_found":
             moves_on = True
         self._may_have_run |= verdict.may_have_run and verdict.action == "next"
         can_repeat = isinstance(outcome, (Refusal, Late)) or outcome.can_repeat
-        if not can_repeat or (verdict.may_have_run and not self._can_move() and verdict.name != "content filter"):
+        ran = verdict.may_have_run and not self._repeats() and verdict.name != "content filter"
+        if ran or not can_repeat:
             self._final = outcome
-            if isinstance(outcome, Failed) and verdict.may_have_run and not self._repeats():
+            if ran and isinstance(outcome, Failed):
                 self._fleet.ran.put(self._key(), outcome)
         return Came(status, moves_on)
 
@@ -425,7 +444,6 @@ class Trip:
         if verdict.skips:  # a deployment that is not there may be there in a minute; until then others come first
             self._fleet.health.spend(site.at, naming.deployment, now, None)
         if verdict.cools is None and not verdict.is_fault:
-            self._fleet.health.gave_up(site.at, naming.deployment)
             return 0.0
         cooled_s = self._fleet.health.went_wrong(
             site.at,
@@ -470,8 +488,14 @@ class Trip:
 
     @property
     def must_not_retry(self) -> bool:
-        """Whether the SDK would send again what may have run and must not run twice."""
-        return self.served is None and self._may_have_run and not self._repeats()
+        """Whether the SDK would send again what must not run twice, or for which no attempts are left."""
+        if self.served is not None:
+            return False
+        return (self._may_have_run and not self._repeats()) or self._is_used_up()
+
+    def _is_used_up(self) -> bool:
+        """Whether another retry of the SDK's could ask nobody."""
+        return _budget(self._fleet, self._wishes.retry + 1) <= 0
 
     def saw(self, id_: str) -> None:
         assert self.served is not None
@@ -494,10 +518,10 @@ class Trip:
             naming = self._namings.get(site.at)
             if not isinstance(naming, Naming) or not self._bounds.allow(site.at):
                 continue
-            until = self._fleet.health.state(site.at, naming.deployment, now).until
-            if until <= now:
+            recovery_s = self._fleet.health.recovery_s(site.at, naming.deployment, now)
+            if not recovery_s:
                 return None
-            soonest = until - now if soonest is None else min(soonest, until - now)
+            soonest = recovery_s if soonest is None else min(soonest, recovery_s)
         return soonest
 
     def _exhausted(self) -> Outcome:
@@ -506,6 +530,10 @@ class Trip:
         if last is not None:
             if isinstance(last, Answered) and last.status not in _RETRIED and last.status < 500:
                 self.retry_s = None
+            elif self.retry_s is None and len({attempt.target for attempt in self.attempts}) > 1:
+                self.retry_s = 0.0  # one target has to be left alone for longer, but another need not be
+            if isinstance(last, Failed) and self._is_used_up():
+                self._fleet.ran.put(self._key(), last)
             return last
         if self._parked:
             names = ", ".join(self._fleet.sites[at].name for at in self._parked)
@@ -547,10 +575,10 @@ def _budget(fleet: Fleet, retry: int) -> int:
     it was given, and the sum over them never exceeds the plan's bound.
     """
     bound, share = fleet.rules.attempts, fleet.share
+    if fleet.rules.on_exhausted == "wait":
+        bound = share = _WAITED_ATTEMPTS if bound is None else bound
     if bound is not None:
         return max(0, min(share, bound - retry * share))
-    if fleet.rules.on_exhausted == "wait":
-        return _WAITED_ATTEMPTS
     return min(_RETRY_ATTEMPTS, share) if retry else share
 
 

@@ -23,6 +23,8 @@ MAX_COOLDOWN_S = 600.0
 # From the first failure in a row to the longest pause, where the service does not say how long.
 _PAUSES_S = {"deployment": (2.0, 60.0), "resource": (1.0, 30.0), "credential": (30.0, 300.0)}
 _JITTER = 0.1
+_CELLS = 1000
+_LOOK_AGAIN_S = 1.0
 _PROBE_S = 60.0  # a probe that has not come back by then does not count
 _SUSPECT_S = 5.0
 _SLOW_START_S = 10.0
@@ -148,6 +150,23 @@ class Health:
             return State(free_at, told=worst.told)
         return State(is_probe=True)
 
+    def parked(self, at: int, deployment: str | None, now: float) -> tuple[float, bool]:
+        """Until when a target is left alone, and whether it said so itself.
+
+        While another call is its probe, a moment: what comes of it is known soon, and nobody else is to ask meanwhile.
+        """
+        cells = self._sites[at].cells(deployment)
+        worst = max(cells, key=lambda cell: cell.until, default=None)
+        if worst is not None and worst.until > now:
+            return worst.until, worst.told
+        return now + _LOOK_AGAIN_S, True
+
+    def recovery_s(self, at: int, deployment: str | None, now: float) -> float:
+        """How long until a target may be asked; 0 for now."""
+        if self.state(at, deployment, now).until <= now:
+            return 0.0
+        return self.parked(at, deployment, now)[0] - now
+
     def claim(self, at: int, deployment: str | None, now: float) -> bool:
         """Take the single probe of a target whose time is over; False if another call has it."""
         site = self._sites[at]
@@ -225,23 +244,23 @@ class Health:
         if is_fault:
             site.suspect_until = now + _SUSPECT_S
             if self._count(site, now, is_fault=True) and cools is None:
-                cools, told_s, reason = "resource", _OPEN_S, "error rate"
+                return self._open(site, now)
         if cools is not None:
             cooled = self._cool(site, self._cell(site, cools, deployment), cools, now, told_s, reason)
-        with site.lock:
-            for cell in site.cells(deployment):
-                cell.probed_until = 0.0
         return cooled
 
     def gave_up(self, at: int, deployment: str | None) -> None:
-        """A call ended without saying anything of the target: its probe, if it had it, is another's."""
+        """The call that was the target's probe has ended without success: the next probe is another's."""
         site = self._sites[at]
         for cell in site.cells(deployment):
             cell.probed_until = 0.0
 
     def spend(self, at: int, deployment: str | None, now: float, reset_s: float | None) -> None:
         """The target's limit for ``deployment`` is used up until it resets."""
-        self._sites[at].spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
+        spent = self._sites[at].spent
+        if len(spent) >= _CELLS:
+            spent.clear()
+        spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
 
     def refill(self, at: int, deployment: str | None) -> None:
         self._sites[at].spent.pop(deployment, None)
@@ -251,7 +270,7 @@ class Health:
         site = self._sites[at]
         site.suspect_until = now + _SUSPECT_S
         if self._count(site, now, is_fault=True):
-            self._cool(site, site.resource, "resource", now, _OPEN_S, "error rate")
+            self._open(site, now)
 
     # -- how it is kept
 
@@ -261,12 +280,28 @@ class Health:
         if cools == "credential":
             return site.credential
         with site.lock:
-            if len(site.deployments) > 1000:  # names come from callers
-                site.deployments = {k: c for k, c in site.deployments.items() if c.failures}
+            if len(site.deployments) >= _CELLS:
+                # Names come from callers. What has never failed goes first, then what has recovered longest ago.
+                kept = sorted(site.deployments.items(), key=lambda item: item[1].until)[_CELLS // 2 :]
+                site.deployments = dict(kept)
             return site.deployments.setdefault(deployment, _Cell())
 
-    def _cool(self, site: _Site, cell: _Cell, cools: str, now: float, told_s: float | None, reason: str) -> float:
+    def _open(self, site: _Site, now: float) -> float:
+        """Open the circuit: too many of the last calls were faults."""
+        return self._cool(site, site.resource, "resource", now, None, "error rate", _OPEN_S)
+
+    def _cool(
+        self,
+        site: _Site,
+        cell: _Cell,
+        cools: str,
+        now: float,
+        told_s: float | None,
+        reason: str,
+        least_s: float = 0.0,
+    ) -> float:
         first_s, longest_s = _PAUSES_S[cools]
+        first_s = max(first_s, least_s)
         with site.lock:
             cell.failures += 1
             site.is_troubled = True

@@ -26,12 +26,22 @@ class Looked(NamedTuple):
     is_open: bool = False
 
 
+# What they answer is JSON or subtitles, and small either way.
+_TEXTS = ("/audio/transcriptions", "/audio/translations")
 _OPEN_200, _WHOLE_200 = Looked(SEEN_200, is_open=True), Looked(SEEN_200)
 Looking = Generator[Effect, Any, Looked]
 
 
-def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_replaceable: bool) -> Looking:
+def look(
+    outcome: Answered | Failed | Refusal | Late,
+    line: RequestLine,
+    *,
+    is_replaceable: bool,
+    limit_s: float | None = None,
+) -> Looking:
     """Look at an outcome; into the body of a success only if another target's answer could take its place.
+
+    ``limit_s`` is how long a stream has for its first token.
 
     To have no credential, or none in time, is to be refused.
     """
@@ -48,7 +58,7 @@ def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_r
     operation = line.operation
     if outcome.status != 200:
         return Looked(Seen(outcome.status), is_open=True)
-    if operation is None or not operation.answers_json:
+    if operation is None or not (operation.answers_json or operation.path in _TEXTS):
         return _OPEN_200
     if outcome.content_type.startswith("text/html"):
         _, ended = yield from _read(outcome, _ERROR_BYTES)
@@ -56,7 +66,7 @@ def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_r
     if not is_replaceable:
         return _OPEN_200
     if outcome.content_type.startswith("text/event-stream"):
-        return (yield from _look_at_events(outcome))
+        return (yield from _look_at_events(outcome, limit_s))
     size = 0
 
     def feed(chunk: bytes) -> bool:
@@ -70,12 +80,12 @@ def look(outcome: Answered | Failed | Refusal | Late, line: RequestLine, *, is_r
     return _OPEN_200 if ended is False else Looked(Seen(failure=failure_of(ended.error, in_body=True)))
 
 
-def _look_at_events(outcome: Answered) -> Looking:
+def _look_at_events(outcome: Answered, limit_s: float | None) -> Looking:
     """A stream up to its first token: until then it may turn out to be an error, or break off (P37)."""
     if _encoding(outcome):
         return _OPEN_200
     events = FirstEvents()
-    ended = yield Inspect(outcome.response, lambda chunk: events.feed(chunk) is not None)
+    ended = yield Inspect(outcome.response, lambda chunk: events.feed(chunk) is not None, limit_s)
     if isinstance(ended, Failed):
         return Looked(Seen(failure=failure_of(ended.error, in_body=True)))
     found = events.end() if ended else events.feed(b"")

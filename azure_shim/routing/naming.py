@@ -34,7 +34,7 @@ def name_at(site: Site, call: Call) -> Generator[Effect, Any, Naming | Refusal]:
         field = azure_only(own.content, own.content_type, own.line)
         if field is not None:
             return refusal_of_field(field, call.line)
-    naming = yield from name_deployment(own, site.addresses.target)
+    naming = yield from name_deployment(own, site.addresses.target, wants_name=True)
     if isinstance(naming, Refusal) or own is call:
         return naming
     if naming.body is None:

@@ -105,15 +105,20 @@ def route(call: Call, addresses: Addresses) -> Route:
     return outcome
 
 
-def name_deployment(call: Call, target: Target) -> Generator[Effect, Any, Naming | Refusal]:
-    """Find the model that the call names, resolve it, and change the body where this target wants it changed."""
+def name_deployment(
+    call: Call, target: Target, *, wants_name: bool = False
+) -> Generator[Effect, Any, Naming | Refusal]:
+    """Find the model that the call names, resolve it, and change the body where this target wants it changed.
+
+    ``wants_name`` asks for the name even where nothing has to be changed for it.
+    """
     operation = call.line.operation
     if operation is None or not operation.model_at:
         return _NOTHING_NAMED
     in_path = target.is_classic and operation.in_deployment
     drops = target.is_classic and operation.classic_drops_model
     has_names = target.deployments is not None or target.default_deployment is not None or target.unmapped == "error"
-    if not in_path and not has_names and call.line.deployment is None and call.content is None:
+    if not in_path and not has_names and not wants_name and call.line.deployment is None and call.content is None:
         return _NOTHING_NAMED  # a form is not peeked at for the sake of telling who served
     found: ModelInBody | None = None
     if call.line.deployment is None or drops or has_names or not in_path:

@@ -85,6 +85,13 @@ class Tree:
     def __init__(self, root: Node, health: Health) -> None:
         self._root = _compiled(root, itertools.count())
         self._health = health
+        self._groups: dict[int, Group] = {}  # the nearest one around a target that has a list of statuses
+        _note_lists(self._root, None, self._groups)
+
+    def moves_on(self, at: int, came: Came) -> bool:
+        """Whether another target may be asked after target ``at``, for a call that is not on a walk."""
+        group = self._groups.get(at)
+        return came.moves_on if group is None else _moves_on(group, came)
 
     def walk(self, wanted: Wanted) -> Walk:
         return self._visit(self._root, wanted)
@@ -160,6 +167,17 @@ class Tree:
 
     def _expected_s(self, child: _Leaf | _Branches, now: float) -> float:
         return min(self._health.expected_s(at, now) for at in _leaves(child))
+
+
+def _note_lists(node: _Leaf | _Branches, nearest: Group | None, groups: dict[int, Group]) -> None:
+    if isinstance(node, _Leaf):
+        if nearest is not None:
+            groups[node.at] = nearest
+        return
+    if node.group.on_status_codes is not None:
+        nearest = node.group
+    for child in node.children:
+        _note_lists(child, nearest, groups)
 
 
 def _moves_on(group: Group, came: Came) -> bool:

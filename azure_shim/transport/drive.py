@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -16,6 +15,7 @@ from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
 from azure_shim.transport.library import Peeked
 from azure_shim.transport.waiting import fetch, fetch_async
+from azure_shim.transport.watchdog import watchdog
 from azure_shim.values import (
     Answered,
     Ask,
@@ -74,14 +74,14 @@ class SyncDriver:
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
-            return self._inspect(effect.response, effect.feed)
+            return self._inspect(effect)
         if isinstance(effect, (Ask, Fetch)):
             return _asked(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
             peeked = self._exchange.peeked
-            if peeked is None:
+            if peeked is None or peeked.rest is None:  # sent meanwhile, and so read anew
                 peeked = self._exchange.peeked = Peeked(iter(self._exchange.body))
-            elif any(map(effect.feed, peeked.chunks)) or peeked.rest is None:
+            elif any(map(effect.feed, peeked.chunks)):
                 return None
             for chunk in peeked.rest:
                 peeked.chunks.append(chunk)
@@ -97,26 +97,34 @@ class SyncDriver:
             return None
         assert_never(effect)
 
-    def _inspect(self, response: Any, feed: Callable[[bytes], bool]) -> bool | Failed:
+    def _inspect(self, effect: Inspect) -> bool | Failed:
+        exchange, response, limit_s = self._exchange, effect.response, effect.limit_s
         chunks: list[bytes] = []
         upstream = response.stream
         rest = iter(upstream)
+        watched = None if limit_s is None else watchdog.arm(response, limit_s)
+        error: Exception | None = None
         try:
             for chunk in rest:
                 chunks.append(chunk)
-                if feed(chunk):
-                    self._exchange.inspected(response, chunks, rest, None)
-                    return False
-        except self._exchange.library.errors as error:
-            failed = self._exchange.failed(error)
-            self._exchange.inspected(response, chunks, None, failed.error)
-            upstream.close()
-            self._open = None
-            return failed
+                if effect.feed(chunk):
+                    break
+            else:
+                rest = None
+        except exchange.library.errors as raised:
+            error = raised
+        finally:
+            is_overdue = watched is not None and watchdog.disarm(watched)
+        if is_overdue:
+            error = exchange.overdue()
+        if error is None and rest is not None:
+            exchange.inspected(response, chunks, rest, None)
+            return False
+        failed = None if error is None else exchange.failed(error)
+        exchange.inspected(response, chunks, None, None if failed is None else failed.error)
         upstream.close()
         self._open = None
-        self._exchange.inspected(response, chunks, None, None)
-        return True
+        return True if failed is None else failed
 
 
 class AsyncDriver:
@@ -157,14 +165,14 @@ class AsyncDriver:
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
-            return await self._inspect(effect.response, effect.feed)
+            return await self._inspect(effect)
         if isinstance(effect, (Ask, Fetch)):
             return await _asked_async(effect, self._exchange.limit_s)
         if isinstance(effect, Peek):
             peeked = self._exchange.peeked
-            if peeked is None:
+            if peeked is None or peeked.rest is None:  # sent meanwhile, and so read anew
                 peeked = self._exchange.peeked = Peeked(aiter(self._exchange.body))
-            elif any(map(effect.feed, peeked.chunks)) or peeked.rest is None:
+            elif any(map(effect.feed, peeked.chunks)):
                 return None
             async for chunk in peeked.rest:
                 peeked.chunks.append(chunk)
@@ -180,26 +188,32 @@ class AsyncDriver:
             return None
         assert_never(effect)
 
-    async def _inspect(self, response: Any, feed: Callable[[bytes], bool]) -> bool | Failed:
+    async def _inspect(self, effect: Inspect) -> bool | Failed:
+        exchange, response, limit_s = self._exchange, effect.response, effect.limit_s
         chunks: list[bytes] = []
         upstream = response.stream
         rest = aiter(upstream)
-        try:
-            async for chunk in rest:
-                chunks.append(chunk)
-                if feed(chunk):
-                    self._exchange.inspected(response, chunks, rest, None)
-                    return False
-        except self._exchange.library.errors as error:
-            failed = self._exchange.failed(error)
-            self._exchange.inspected(response, chunks, None, failed.error)
-            await upstream.aclose()
-            self._open = None
-            return failed
+        error: Exception | None = None
+        with anyio.move_on_after(limit_s) as scope:
+            try:
+                async for chunk in rest:
+                    chunks.append(chunk)
+                    if effect.feed(chunk):
+                        break
+                else:
+                    rest = None
+            except exchange.library.errors as raised:
+                error = raised
+        if scope.cancelled_caught:
+            error = exchange.overdue()
+        if error is None and rest is not None:
+            exchange.inspected(response, chunks, rest, None)
+            return False
+        failed = None if error is None else exchange.failed(error)
+        exchange.inspected(response, chunks, None, None if failed is None else failed.error)
         await upstream.aclose()
         self._open = None
-        self._exchange.inspected(response, chunks, None, None)
-        return True
+        return True if failed is None else failed
 
 
 def settle(machine: Signing, limit_s: float | None = None) -> Header | Refusal | Late:

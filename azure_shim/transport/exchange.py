@@ -284,8 +284,10 @@ class Exchange:
     """
 
     __slots__ = (
+        "_after_head",
         "_begun",
         "_bounded",
+        "_broken",
         "_length",
         "_original",
         "_resumed",
@@ -306,6 +308,8 @@ class Exchange:
         self._resumed, self._bounded, self._begun, self._watched = streams
         self.peeked: Peeked | None = None
         """What was read of the caller's body before it is sent."""
+        self._after_head: tuple[dict[str, float | None], float | None] | None = None
+        self._broken: tuple[Exception, ...] = ()
         self._original: Any = None
         self._length: str | None = None
 
@@ -338,11 +342,24 @@ class Exchange:
             headers = library.Headers([(b"Host", address.authority.encode()), *_resized(send, request)])
         for name, value in send.credential:
             headers[name.decode()] = value.decode()
-        extensions = request.extensions if send.limit_s is None else _limited(request.extensions, send.limit_s)
+        extensions = request.extensions
+        if send.limit_s is not None or send.head_s is not None:
+            extensions = self._limited(send)
         attempt = library.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
         if send.body is None and _is_empty(request, library):
             attempt.read()  # an adapter to another engine streams, and so chunks, whatever is not known to be nothing
         return self.engine.selects[address.at](url), attempt
+
+    def _limited(self, send: Send) -> dict[str, Any]:
+        """The extensions of an attempt that waits no longer than it says for the head, and then for each chunk."""
+        own = {"connect": None, "read": None, "write": None, "pool": None, **self.request.extensions.get("timeout", {})}
+        limit = send.limit_s
+        later = own["read"] if limit is None else min(limit, own["read"] or limit)
+        first = limit if send.head_s is None else send.head_s
+        assert first is not None
+        timeout = {name: min(first, each or first) for name, each in own.items()}
+        self._after_head = (timeout, later)
+        return {**self.request.extensions, "timeout": timeout}
 
     def _set_body(self, body: Body | None) -> None:
         """Give the request the body for this attempt: the caller's own, or what is to be sent instead of it."""
@@ -373,6 +390,9 @@ class Exchange:
 
     def answered(self, response: Any) -> Answered:
         """The head of a response, before anybody has read its body."""
+        if self._after_head is not None:
+            timeout, timeout["read"] = self._after_head  # which the library looks at when the body begins
+            self._after_head = None
         content_type = response.headers.get("content-type") or ""
         if self._answers_json() and not content_type.startswith("text/event-stream"):
             limit_s = self.limit_s
@@ -396,12 +416,19 @@ class Exchange:
             self.peeked.rest = self.request.stream.give_back()
         return Failed(mapped, can_repeat=True)
 
+    def overdue(self) -> Exception:
+        """Nothing that tells came in time, though the head of an answer did."""
+        error: Exception = self.library.module.ReadTimeout("no token came in time, and another target may be faster")
+        return error
+
     def inspected(self, response: Any, chunks: list[bytes], rest: Any, error: Exception | None) -> None:
         """Give back to an answer what was read of its body."""
         if rest is None and error is None:
             response.stream = self.library.ChunkStream(tuple(chunks))
         else:
             response.stream = self._begun(chunks, rest, response.stream, error)
+            if error is not None:
+                self._broken = (*self._broken, error)
 
     def finish(self, result: Answered | Failed | Refusal | Late) -> Any:
         """The response for the caller's client; raises the library's error if there is none."""
@@ -412,6 +439,8 @@ class Exchange:
             raise error
         response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
         if self.trip is not None:
+            for error in self._broken:
+                error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
             mark(response, self.trip)
             if isinstance(result, Answered) and self.trip.served is not None:
                 self._watch(result, self.trip)
@@ -471,12 +500,6 @@ def limit_of(request: Any) -> float | None:
     """How long its caller waits between two signs of life, in seconds."""
     limit: float | None = request.extensions.get("timeout", {}).get("read")
     return limit
-
-
-def _limited(extensions: Any, limit_s: float) -> dict[str, Any]:
-    """The extensions of a request that waits no longer than ``limit_s`` for any one thing."""
-    limits = {name: min(limit_s, limit or limit_s) for name, limit in extensions.get("timeout", {}).items()}
-    return {**extensions, "timeout": {**dict.fromkeys(("connect", "read", "write", "pool"), limit_s), **limits}}
 
 
 def _is_empty(request: Any, library: Library) -> bool:

@@ -240,8 +240,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
                     passed = self._watch.pass_on(chunk)
                     if passed:
                         yield passed
-            except Exception:
-                self._watch.broke()
+            except Exception as error:
+                self._watch.broke(error)
                 raise
             last = self._watch.end()
             if last:
@@ -261,8 +261,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
                     passed = self._watch.pass_on(chunk)
                     if passed:
                         yield passed
-            except Exception:
-                self._watch.broke()
+            except Exception as error:
+                self._watch.broke(error)
                 raise
             last = self._watch.end()
             if last:

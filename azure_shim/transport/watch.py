@@ -38,8 +38,9 @@ class Watch:
         self.leave()
         return b"" if self._back is None else self._back.end()
 
-    def broke(self) -> None:
+    def broke(self, error: Exception) -> None:
         """The body broke off; the caller gets that error, and the target is trusted less."""
+        error.azure_shim_attempts = tuple(self._trip.attempts)  # type: ignore[attr-defined]
         if not self._is_over:
             self._trip.broke()
         self.leave()
