@@ -19,7 +19,7 @@ __all__ = ["checked_answer", "cut_answer", "raise_coldness", "worded"]
 
 def raise_coldness(errors: Sequence[openai.OpenAIError], settings: Settings) -> None:
     """Raise the first of the errors that left a target cold, if they left all of a client's targets so."""
-    targets = 1 if settings.plan is None else len(settings.plan.targets)
+    targets = 1 if settings.plan is None else len(settings.plan.inside)
     cold = [error for error in errors if not isinstance(error, openai.APIStatusError) or _is_unsigned(error.response)]
     if len(cold) == targets:
         raise cold[0]

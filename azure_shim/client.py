@@ -21,13 +21,15 @@ from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of
 from azure_shim.transport.drive import settle, settle_async
-from azure_shim.transport.exchange import EXPLICIT, local_answer
+from azure_shim.transport.exchange import CALL, EXPLICIT, local_answer
 from azure_shim.values import Deployments, Header, Late, Refusal
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
 # The credential of the WebSocket that is being dialled in this context, with the client it belongs to.
 _dialled: contextvars.ContextVar[tuple[Any, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
+# The call whose request is being made in this context.
+_called: contextvars.ContextVar[str | None] = contextvars.ContextVar("azure_shim_called", default=None)
 _building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
@@ -112,6 +114,11 @@ class _Shim:
                 return super().default_headers  # type: ignore[misc]
             finally:
                 _building_http.reset(building)
+
+    def _is_signed_by_headers(self) -> bool:
+        """Whether a target has its credential in headers of its own."""
+        target = self.azure_shim_settings.target
+        return target.credential.is_absent and bool(target.headers)
 
     def _signed_for_websocket(self, result: Header | Refusal | Late) -> Header:
         """The header, or openai's own error for what a request by HTTP would have got instead."""
@@ -271,7 +278,7 @@ class OpenAI(_Shim, openai.OpenAI):
     @property
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
-        if _building_http.get():
+        if _building_http.get() or self._is_signed_by_headers():
             return {}
         name, value = self._signed_for_websocket(settle(attach(self.azure_shim_settings.target.credential)))
         return {name.decode(): value.decode()}
@@ -295,11 +302,13 @@ class OpenAI(_Shim, openai.OpenAI):
         raise_coldness(errors, self.azure_shim_settings)
 
     def _prepare_options(self, options: Any) -> Any:
+        _called.set(options.idempotency_key)
         return options
 
     def _prepare_request(self, request: Any) -> None:
         # What signs this request, if anything does, is its caller's wish: the SDK above us adds nothing.
         request.extensions[EXPLICIT] = True
+        request.extensions[CALL] = _called.get()
 
     def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:
@@ -415,7 +424,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     @property
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
-        if _building_http.get():
+        if _building_http.get() or self._is_signed_by_headers():
             return {}
         dialled = _dialled.get()
         if dialled is not None and dialled[0]() is self:
@@ -436,6 +445,8 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""
+        if self._is_signed_by_headers():
+            return PLACEHOLDER
         signed = await settle_async(attach(self.azure_shim_settings.target.credential))
         _dialled.set((weakref.ref(self), self._signed_for_websocket(signed)))
         return PLACEHOLDER
@@ -443,10 +454,12 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     async def _prepare_options(self, options: Any) -> Any:
         if options.url.startswith(("ws://", "wss://")):
             await self._refresh_api_key()
+        _called.set(options.idempotency_key)
         return options
 
     async def _prepare_request(self, request: Any) -> None:
         request.extensions[EXPLICIT] = True
+        request.extensions[CALL] = _called.get()
 
     async def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:

@@ -59,7 +59,7 @@ def pins(settings: Settings) -> list[dict[str, str]]:
     """The headers that lead to each target of a client in turn."""
     if settings.plan is None:
         return [{}]
-    return [{"x-azure-shim-target": target.name} for target in settings.plan.targets]
+    return [{"x-azure-shim-target": target.name} for target in settings.plan.inside]
 
 
 def _websocket_url(settings: Settings) -> str:

@@ -81,6 +81,12 @@ class Plan:
     def targets(self) -> tuple[Target, ...]:
         return tuple(targets_of(self.root))
 
+    @property
+    def inside(self) -> tuple[Target, ...]:
+        """The targets within the residency."""
+        wanted = self.rules.residency.items()
+        return tuple(target for target in self.targets if wanted <= dict(target.tags).items())
+
 
 def targets_of(node: Node) -> Iterator[Target]:
     """The targets below ``node``, from left to right."""

@@ -14,6 +14,10 @@ from typing import Any
 import openai
 
 from azure_shim.auth.flow import drop
+from azure_shim.config.settings import Settings
+from azure_shim.routing.dialling import choose
+from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
+from azure_shim.sdk import http_client_of
 from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation, find
@@ -42,6 +46,27 @@ def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple
         **kwargs,
         "websocket_connection_options": options,
         "extra_headers": _with_one_credential(target, kwargs.get("extra_headers") or {}),
+    }
+
+
+def _bound(client: Any, kwargs: dict[str, Any], path: str) -> tuple[Any, dict[str, Any]]:
+    """A client of the one target that a WebSocket is dialled at, and ``connect``'s arguments without what is for us."""
+    fleet = http_client_of(client).azure_shim_fleet
+    if fleet is None:
+        return client, kwargs
+    given = {**client.default_headers, **(kwargs.get("extra_headers") or {})}
+    said = {name.lower(): value for name, value in given.items() if isinstance(value, str)}
+    wishes = Wishes(said.get(PIN), said.get(RESIDENCY), said.get(METADATA))
+    model = kwargs.get("model")
+    chosen = choose(fleet, RequestLine(_operation(path), path), model if isinstance(model, str) else None, wishes)
+    if isinstance(chosen, Refusal):
+        raise openai.OpenAIError(chosen.message)
+    target = chosen.addresses.target
+    headers = {n: v for n, v in (kwargs.get("extra_headers") or {}).items() if n.lower() not in OURS}
+    settings = Settings(target, {}, {}, signs=target.credential.is_absent)
+    return client.copy(_extra_kwargs={"_azure_settings": settings}), {
+        **kwargs,
+        "extra_headers": {**target.headers, **headers},
     }
 
 
@@ -137,13 +162,16 @@ def _beta_responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 _NAMES = ("extra_query", "extra_headers", "websocket_connection_options")
 
 
-def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
+def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]], path: str) -> Any:
     """``base``, a resource of the SDK's, whose ``connect`` is called with prepared arguments."""
 
     class Resource(base):  # type: ignore[misc]
         def connect(self, *args: Any, **kwargs: Any) -> Any:
             # The Responses API takes its first arguments by position too.
-            return super().connect(**prepare(self._client, {**dict(zip(_NAMES, args, strict=False)), **kwargs}))
+            wanted = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
+            client, wanted = _bound(self._client, wanted, path)
+            bound = self if client is self._client else type(self)(client)
+            return super(Resource, bound).connect(**prepare(client, wanted))
 
     Resource.__name__, Resource.__qualname__ = base.__name__, base.__qualname__
     return Resource
@@ -152,7 +180,7 @@ def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, An
 @cache
 def _resource(path: str, name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
     base = getattr(import_module(f"openai.resources.{path}"), name)
-    return _overriding(base, prepare) if hasattr(base, "connect") else base
+    return _overriding(base, prepare, f"/{path.rpartition('.')[2]}") if hasattr(base, "connect") else base
 
 
 @cache

@@ -18,7 +18,7 @@ from azure_shim.config.reader import Reader
 from azure_shim.observe.log import log_token_event
 from azure_shim.values import Credential, Endpoint
 
-__all__ = ["CREDENTIAL_ARGUMENTS", "IDENTITY_ARGUMENTS", "SIGNING_HEADERS", "CredentialReader"]
+__all__ = ["CREDENTIAL_ARGUMENTS", "IDENTITY_ARGUMENTS", "KEY_VARIABLE", "SIGNING_HEADERS", "CredentialReader"]
 
 CREDENTIAL_ARGUMENTS = ("api_key", "azure_ad_token", "azure_ad_token_provider", "credential", "azure_auth_mode")
 """What signs; one of them."""
@@ -47,7 +47,7 @@ _BELONGS = {
 }
 _TENANT = "azure_entra_tenant_id"
 # Read in this order when no credential is passed, as openai.AzureOpenAI does: a token before a key.
-_TOKEN_VARIABLE, _KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
+_TOKEN_VARIABLE, KEY_VARIABLE = "AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"
 _OPENAI_VARIABLE = "OPENAI_API_KEY"
 _AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -55,8 +55,7 @@ _TENANT_ID = re.compile(r"[A-Za-z0-9.-]+")
 _AUTHORITY = re.compile(r"(?:https://)?[A-Za-z0-9.-]+(?::\d+)?/*", re.IGNORECASE)
 _SCOPE = re.compile(r"[A-Za-z0-9_.:/-]+")  # what azure-identity takes for one
 _IMPLICIT = (
-    "\n(No key is set, so that the identity of this machine was asked. For a key, pass api_key or set "
-    f"{_KEY_VARIABLE}.)"
+    f"\n(No key is set, so that the identity of this machine was asked. For a key, pass api_key or set {KEY_VARIABLE}.)"
 )
 
 
@@ -125,7 +124,7 @@ class CredentialReader:
     def _from_environment(self, header: str, *, signs: bool) -> Credential | None:
         if signs:
             return Credential("the caller's own headers", header)
-        for variable, argument in ((_TOKEN_VARIABLE, "azure_ad_token"), (_KEY_VARIABLE, "api_key")):
+        for variable, argument in ((_TOKEN_VARIABLE, "azure_ad_token"), (KEY_VARIABLE, "api_key")):
             value = self._reader.variable(variable)
             if value is not None:
                 return self._checked(variable, value, header, is_token=argument == "azure_ad_token")
@@ -135,7 +134,7 @@ class CredentialReader:
             return self._identity(self._default(), header, note=_IMPLICIT)
         self._reader.problem(
             "Missing credentials: pass one of api_key, azure_ad_token, azure_ad_token_provider, credential or "
-            f"azure_auth_mode, or set {_TOKEN_VARIABLE} or {_KEY_VARIABLE} (neither is set, and this machine shows no "
+            f"azure_auth_mode, or set {_TOKEN_VARIABLE} or {KEY_VARIABLE} (neither is set, and this machine shows no "
             "Azure identity)"
         )
         return None

@@ -99,6 +99,13 @@ class Settings:
     def _with_plan(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """A config, or an endpoint where there was one, replaces all there was: no key goes to somebody else's host."""
         is_new = any(changes.get(name) is not None for name in ("config", *ENDPOINT_ARGUMENTS))
+        if is_new and self.signs:
+            raise ConfigurationError(
+                [
+                    f"default_headers: what signs for {self.target.endpoint.origin} is not sent to other targets; make "
+                    "a new client, and give each target of config its own"
+                ]
+            )
         if is_new:
             return read_settings(changes, is_async=is_async, signs=self.signs)
         arguments = {**self.arguments, **{name: value for name, value in changes.items() if value is not None}}
@@ -108,7 +115,13 @@ class Settings:
                 arguments = {name: value for name, value in arguments.items() if name not in others}
         # The machine's own identity, which a target without a credential uses, is found by other variables as well.
         environ = {**os.environ, **self.environment}
-        return read_settings(arguments, is_async=is_async, environ=environ, signs=self.signs)
+        copied = read_settings(arguments, is_async=is_async, environ=environ, signs=self.signs)
+        if self.plan is not None and copied.plan is not None and copied.plan.targets == self.plan.targets:
+            names = ", ".join(name for name, value in changes.items() if value is not None)
+            raise ConfigurationError(
+                [f"{names}: would change nothing, since each target of config has its own; change it there"]
+            )
+        return copied
 
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
         """These settings with ``headers`` on every request to the target."""
@@ -157,10 +170,13 @@ def _read_several(
         raise ConfigurationError(
             [f"{name}: goes with one target; give each target of config its own" for name in named]
         )
+    if signs:
+        raise ConfigurationError(
+            ["default_headers: would sign for every target of config: give what signs to the target it belongs to"]
+        )
     loaded = load(config)  # once: a copy is of this client, and not of a file that has changed
     plan, used = read_plan(loaded, is_async=is_async, environ=environ, base=base)
-    inside = (target for target in plan.targets if plan.rules.residency.items() <= dict(target.tags).items())
-    return Settings(next(inside), {**base, "config": loaded}, used, signs, plan)
+    return Settings(plan.inside[0], {**base, "config": loaded}, used, signs, plan)
 
 
 def read_target(reader: ArgumentReader, *, is_async: bool, signs: bool = False) -> Target | None:

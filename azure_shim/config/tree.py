@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from azure_shim.auth.secrets import shown
 from azure_shim.config import checks
 from azure_shim.config.conditions import not_among, read_conditions
+from azure_shim.config.credentials import KEY_VARIABLE
 from azure_shim.config.files import config_from, load, plain
 from azure_shim.config.keys import (
     AZURE,
@@ -73,6 +74,7 @@ def read_plan(
         raise reading.error()
     node = _renamed(root.node, iter(tree.names()))
     rules = _rules(tree.rules, node, reading)
+    _check_ambient_key(node, reading)
     if reading.has_problems:
         raise reading.error()
     return Plan(node, rules), reading.used
@@ -244,6 +246,19 @@ def _renamed(node: Node, names: Iterator[str]) -> Node:
         return replace(node, name=next(names))
     branches = tuple(replace(branch, node=_renamed(branch.node, names)) for branch in node.branches)
     return replace(node, branches=branches)
+
+
+def _check_ambient_key(root: Node, reading: Reading) -> None:
+    """The key in the environment is one resource's, and nobody else's to see."""
+    signed = [target for target in targets_of(root) if target.credential.source == KEY_VARIABLE]
+    origins = dict.fromkeys(str(target.endpoint.origin) for target in signed)
+    if len(origins) > 1:
+        names = ", ".join(repr(target.name) for target in signed)
+        reading.problem(
+            _ROOT,
+            f"the targets {names} have no credential of their own, and {KEY_VARIABLE} is one key, which would go to "
+            f"{len(origins)} hosts: give each its own, such as api_key={{'env': 'EASTUS_KEY'}}",
+        )
 
 
 def _rules(given: Mapping[str, Any], root: Node, reading: Reading) -> Rules:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from copy import copy
 from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
@@ -46,10 +47,13 @@ _LIMITS = frozenset(
 _LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
 _RETRY_ATTEMPTS = 2  # of a retry of the SDK's, whose first run has asked everybody
 _WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
+_ERROR_S = 2.0  # for an error's body, where its status is enough to ask another target
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
 # What the SDK sends again by itself (openai/_base_client.py), and so reads the headers for retries of.
 _RETRIED = frozenset((408, 409, 429))
 
+_OVER = Came(None, moves_on=False)
+"""It is decided what the caller gets."""
 Outcome = Union[Answered, Failed, Refusal, Late]
 Steps = Generator[Effect, Any, Union[Came, None]]
 
@@ -84,6 +88,7 @@ class Trip:
         "_parked",
         "_refusals",
         "_session",
+        "_unsure",
         "_wishes",
         "attempts",
         "retry_s",
@@ -106,10 +111,11 @@ class Trip:
         self._final: Outcome | None = None
         self._last: Outcome | None = None
         self._latest: Outcome | None = None
+        self._unsure: Outcome | None = None
         self._held: Any = None
         self._last_sent_at = started
         self._may_repeat: bool | None = None
-        self._budget = _budget(fleet, wishes.retry)
+        self._budget = _budget(fleet, call.retry)
         self._bounds = FREE
         self._may_have_run = self._has_waited = False
         self._session: str | None = None
@@ -123,11 +129,12 @@ class Trip:
         if isinstance(bounds, Refusal):
             return bounds
         self._bounds = bounds
-        if self._wishes.retry and (self._budget <= 0 or not self._repeats()):
+        if self._call.retry and (self._budget <= 0 or not self._repeats()):
             # What the SDK sends again here may have run already.
             ran = fleet.ran.get(self._key())
             if ran is not None:
-                return ran
+                self.attempts += ran.attempts
+                return Failed(_copied(ran.error))
         self._session = session_of(call.content, call.headers or (), fleet.rules.session_header)
         while True:
             yield from self._round()
@@ -147,31 +154,30 @@ class Trip:
         """Ask every target that may be asked once, until one has served or nobody may be asked any more."""
         asked = len(self.attempts)
         stop = yield from self._walk()
-        if self._is_over():
+        if stop is _OVER:
             return
         if stop is not None and not stop.moves_on:
             self._stop()
             return
         for at in self._deferred:
             came = yield from self._ask(at, is_soft=False)
-            if self._is_over():
+            if came is _OVER:
                 return
             if came is not None and not self._fleet.tree.moves_on(at, came):
                 self._stop()
                 return
-        if len(self.attempts) == asked:
-            # Nobody was asked. Whose time is a guess of ours may as well be: its answer is worth more than the guess.
-            # A lone target is asked in any case: to park it would help nobody.
-            is_lone = len(self._parked) == 1
-            for parked in sorted(self._parked.values(), key=lambda parked: parked.until):
-                if parked.told and not is_lone:
-                    continue
-                came = yield from self._ask(parked.at, is_soft=False, is_forced=True)
-                if self._is_over():
-                    return
-                if came is not None and not self._fleet.tree.moves_on(parked.at, came):
-                    self._stop()
-                    return
+        # Whose time is a guess of ours is asked before the call is lost: its answer is worth more than the guess. A
+        # lone target is asked in any case: to park it would help nobody.
+        is_lone = len(self._parked) == 1 and len(self.attempts) == asked
+        for parked in sorted(self._parked.values(), key=lambda parked: parked.until):
+            if parked.told and not is_lone:
+                continue
+            came = yield from self._ask(parked.at, is_soft=False, is_forced=True)
+            if came is _OVER:
+                return
+            if came is not None and not self._fleet.tree.moves_on(parked.at, came):
+                self._stop()
+                return
 
     def _walk(self) -> Steps:
         """The plan's own order, or that of a call which is bound to a place."""
@@ -195,20 +201,21 @@ class Trip:
                     yield from self._hold(step.seconds)
                 else:
                     came = yield from self._ask(step)
-                if self._is_over():
-                    return None
+                if came is _OVER:
+                    return came
                 step = walk.send(came)
         except StopIteration as end:
             found: Came | None = end.value
             return found
 
-    def _stop(self) -> None:
+    def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
-        self._final = self._last if self._bounds.is_lost else self._latest
+        return self._end(self._last if self._bounds.lost else self._latest)
 
-    def _is_over(self) -> bool:
-        """Whether it is decided what the caller gets."""
-        return self._final is not None
+    def _end(self, outcome: Outcome | None) -> Came:
+        """It is decided what the caller gets."""
+        self._final = outcome
+        return _OVER
 
     # -- who may be asked
 
@@ -245,11 +252,10 @@ class Trip:
 
     def _ask(self, at: int, *, is_soft: bool = True, is_forced: bool = False) -> Steps:
         """Ask a target if it serves the call and is fit; None if it was not asked."""
-        if not self._bounds.allow(at) or self._is_over():
+        if not self._bounds.allow(at):
             return None
         if self.attempts and not self._bounds.moves:
-            self._stop()
-            return None
+            return self._stop()
         fleet, site = self._fleet, self._fleet.sites[at]
         naming = yield from self._named(site)
         if isinstance(naming, Refusal):
@@ -268,8 +274,7 @@ class Trip:
         if self._budget <= 0 or now >= self._deadline:
             if is_probe:
                 fleet.health.gave_up(at, deployment)
-            self._final = self._last or self._nothing_left(now)
-            return None
+            return self._end(self._last or self._nothing_left(now))
         return (yield from self._try(site, naming, is_probe=is_probe))
 
     def _try(self, site: Site, naming: Naming, *, is_probe: bool) -> Steps:
@@ -283,9 +288,14 @@ class Trip:
                 limit_s, head_s = self._limits_s(target)
                 outcome = yield from self._sent(site, naming, limit_s, head_s)
                 token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)
-                is_replaceable = self._untried() > 1 and self._can_move()
+                can_follow = self._untried() > 1 and self._bounds.moves
+                error_s = max(min(_ERROR_S, (self._deadline - fleet.clock()) / 2), 0.001) if can_follow else None
                 seen, is_open = yield from look(
-                    outcome, self._call.line, is_replaceable=is_replaceable, limit_s=token_s
+                    outcome,
+                    self._call.line,
+                    is_replaceable=can_follow and self._repeats(),
+                    token_s=token_s,
+                    error_s=error_s,
                 )
             except BaseException:
                 fleet.health.leave(site.at)
@@ -297,7 +307,9 @@ class Trip:
             if verdict.action == "serve":
                 assert isinstance(outcome, Answered)
                 self._serve(site, naming, outcome, started, now)
-                return None
+                if is_probe:
+                    fleet.health.gave_up(site.at, naming.deployment)
+                return _OVER
             fleet.health.leave(site.at)
             if is_open and isinstance(outcome, Answered):
                 self._held = outcome.response
@@ -308,12 +320,10 @@ class Trip:
                 is_probe = False
             self._record(site, naming, outcome, verdict.name, started, now, cooled_s)
             came = self._came(outcome, seen, verdict)
-            if self._is_over():
-                return None
-            if verdict.name == "content filter":
+            if came is not _OVER and verdict.name == "content filter":
                 came = (yield from self._filtered(site)) or came
-                if self._is_over():
-                    return None
+            if came is _OVER:
+                return came
             if not left or seen.status not in target.retry_statuses or verdict.action != "next" or self._budget <= 0:
                 return came
             left -= 1
@@ -376,12 +386,20 @@ class Trip:
         """Whether what may have run may be asked of another target."""
         return self._bounds.moves and self._repeats()
 
+    def _note_ran(self, error: Exception) -> None:
+        """Remember that the SDK's retries of this call are not to be sent, and how it failed."""
+        self._fleet.ran.put(self._key(), tuple(self.attempts), error)
+
     def _key(self) -> bytes:
-        """What the SDK's retries of one call have in common: its line and its body, of which the length has to do."""
-        content = self._call.content
-        if content is None:
-            content = self._call.content_length
-        return blake2b(self._call.line.path.encode() + b"\0" + content, digest_size=16).digest()
+        """What the SDK's retries of one call have in common.
+
+        A client of ours says which call a request belongs to. Of others it is the line and the body, or its length.
+        """
+        call = self._call
+        if call.key is not None:
+            return call.key.encode()
+        line = f"{call.line.operation} {call.line.path}\0".encode()
+        return blake2b(line + (call.content_length if call.content is None else call.content), digest_size=16).digest()
 
     def _let_go(self) -> Generator[Effect, Any, None]:
         """Close an answer that still has its connection, before another one is opened or waited for."""
@@ -400,31 +418,35 @@ class Trip:
         _steer(self._fleet, site, naming.deployment, outcome.response, now)
         self._record(site, naming, outcome, "served", started, now, 0.0)
         self.served = site
+        for id_ in self._bounds.lost:
+            self._fleet.homes.saw(id_, site.name)
         asked, sent = naming.model, naming.deployment
         if site.target.is_openai and asked is not None and sent is not None and asked != sent:
             outcome = outcome._replace(renamed=(sent, asked))
-        self._final = outcome
+        self._end(outcome)
 
     def _came(self, outcome: Outcome, seen: Seen, verdict: Verdict) -> Came:
         """Whether another target may be asked; if not in any case, what the caller gets."""
         self._latest = outcome
         # The caller gets a real answer rather than none; and of a thing that nobody has, that of where it would be.
-        is_kept = isinstance(self._last, Answered) and (self._bounds.is_lost or not isinstance(outcome, Answered))
+        is_kept = isinstance(self._last, Answered) and (bool(self._bounds.lost) or not isinstance(outcome, Answered))
         if not is_kept and not (verdict.skips and self._last is not None):
             self._last = outcome
         moves_on = verdict.action == "next" and self._bounds.moves
         status = seen.status
-        if self._bounds.is_lost and status == 404:
+        if self._bounds.lost and status == 404:
             moves_on = True
+        elif self._bounds.lost:
+            self._unsure = outcome
         if self._bounds.is_fixed and seen.code == "previous_response_not_found":
             moves_on = True
         self._may_have_run |= verdict.may_have_run and verdict.action == "next"
         can_repeat = isinstance(outcome, (Refusal, Late)) or outcome.can_repeat
         ran = verdict.may_have_run and not self._repeats() and verdict.name != "content filter"
         if ran or not can_repeat:
-            self._final = outcome
             if ran and isinstance(outcome, Failed):
-                self._fleet.ran.put(self._key(), outcome)
+                self._note_ran(outcome.error)
+            return self._end(outcome)
         return Came(status, moves_on)
 
     def _filtered(self, site: Site) -> Steps:
@@ -435,16 +457,14 @@ class Trip:
             return None
         last = self._last
         found = yield from self._ask(other.at, is_soft=False, is_forced=True)
-        if self._final is None:
-            self._last = self._last or last
-            self._final = self._last
-        return found
+        return found if found is _OVER else self._end(self._last or last)
 
     def _note(self, site: Site, naming: Naming, verdict: Verdict, told_s: float | None, now: float) -> float:
         if verdict.skips:  # a deployment that is not there may be there in a minute; until then others come first
             self._fleet.health.spend(site.at, naming.deployment, now, None)
         if verdict.cools is None and not verdict.is_fault:
             return 0.0
+        was_cooling = self._fleet.health.state(site.at, naming.deployment, now).until > now
         cooled_s = self._fleet.health.went_wrong(
             site.at,
             naming.deployment,
@@ -454,7 +474,7 @@ class Trip:
             told_s=told_s,
             reason=verdict.name,
         )
-        if cooled_s:
+        if cooled_s and not was_cooling:
             log_cooling(CoolingEvent(site.name, site.target.region, naming.deployment, verdict.name, cooled_s))
         return cooled_s
 
@@ -495,7 +515,7 @@ class Trip:
 
     def _is_used_up(self) -> bool:
         """Whether another retry of the SDK's could ask nobody."""
-        return _budget(self._fleet, self._wishes.retry + 1) <= 0
+        return _budget(self._fleet, self._call.retry + 1) <= 0
 
     def saw(self, id_: str) -> None:
         assert self.served is not None
@@ -505,9 +525,16 @@ class Trip:
         assert self.served is not None
         self._fleet.health.leave(self.served.at)
 
-    def broke(self) -> None:
+    def broke(self, error: Exception) -> None:
+        """The answer broke off while its caller read it."""
         assert self.served is not None
         self._fleet.health.penalize(self.served.at, self._fleet.clock())
+        if not self._repeats():
+            self._note_ran(error)
+
+    def left_s(self) -> float:
+        """How long the call may last."""
+        return self._deadline - self._fleet.clock()
 
     # -- when nobody has served
 
@@ -524,16 +551,30 @@ class Trip:
             soonest = recovery_s if soonest is None else min(soonest, recovery_s)
         return soonest
 
+    def _is_another_free(self) -> bool:
+        """Whether a target may be asked again that is not the last one that was."""
+        now, last = self._fleet.clock(), self.attempts[-1].target
+        return any(
+            site.name != last
+            and isinstance(naming := self._namings.get(site.at), Naming)
+            and self._bounds.allow(site.at)
+            and not self._fleet.health.recovery_s(site.at, naming.deployment, now)
+            for site in self._fleet.sites
+        )
+
     def _exhausted(self) -> Outcome:
         self.retry_s = self._recovery_s()
         last = self._last
+        if self._bounds.lost and isinstance(last, Answered) and last.status == 404:
+            # It is missing where it was looked for, but may be where nobody could look.
+            last = self._unsure or (None if self._parked else last)
         if last is not None:
             if isinstance(last, Answered) and last.status not in _RETRIED and last.status < 500:
                 self.retry_s = None
-            elif self.retry_s is None and len({attempt.target for attempt in self.attempts}) > 1:
-                self.retry_s = 0.0  # one target has to be left alone for longer, but another need not be
+            elif self.retry_s is None and self._is_another_free():
+                self.retry_s = 0.0  # who answered has to be left alone for longer, but another need not be
             if isinstance(last, Failed) and self._is_used_up():
-                self._fleet.ran.put(self._key(), last)
+                self._note_ran(last.error)
             return last
         if self._parked:
             names = ", ".join(self._fleet.sites[at].name for at in self._parked)
@@ -582,6 +623,14 @@ def _budget(fleet: Fleet, retry: int) -> int:
     return min(_RETRY_ATTEMPTS, share) if retry else share
 
 
+def _copied(error: Exception) -> Exception:
+    """An error to raise once more: one object raised by many calls would gather all of their tracebacks."""
+    try:
+        return copy(error)
+    except Exception:  # noqa: BLE001  a class that cannot be made again
+        return error
+
+
 def _steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
     """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
     is_told = False
@@ -589,7 +638,7 @@ def _steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now:
         if len(name) not in _LIMIT_LENGTHS or name.lower() not in _LIMITS:
             continue
         is_told = True
-        if not value.isdigit() or int(value) < 1:  # all but the good news is rare, and read with care
+        if not value.isdigit() or not value.strip(b"0"):  # all but the good news is rare, and read with care
             found = limits(response.headers.get)
             if found.is_spent:
                 fleet.health.spend(site.at, deployment, now, found.reset_s)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from random import Random
 from time import monotonic
 from typing import Any, NamedTuple
@@ -16,27 +16,33 @@ from azure_shim.routing.health import Health
 from azure_shim.routing.homes import Homes
 from azure_shim.routing.route import Addresses
 from azure_shim.routing.tree import Tree
-from azure_shim.values import Failed, Header, Target
+from azure_shim.values import Attempt, Credential, Header, Target
 
-__all__ = ["Fleet", "Site", "Wishes", "fleet_of"]
+__all__ = ["METADATA", "NO_WISHES", "OURS", "PIN", "RESIDENCY", "Fleet", "Site", "Wishes", "fleet_of"]
 
 
+PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-portkey-metadata"
+OURS = (PIN, RESIDENCY, METADATA)
+"""Headers in which a caller says to us, and to no target, what he wants of one call."""
 _RAN, _RETRIED_S = 256, 60.0
-# Of requests; they mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference").
-_AZURE_HEADERS = (b"x-ms-", b"aoai-")
+# Azure's own mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference"). And OpenAI packs its answers,
+# in which a model's name could not be given back.
+_NOT_FOR_OPENAI = (b"x-ms-", b"aoai-", b"accept-encoding")
+_UNPACKED = (b"Accept-Encoding", b"identity")
 
 
 class Wishes(NamedTuple):
     """What a caller says of one call in headers of ours, which no target gets.
 
-    ``pin`` is a target's name, ``residency`` the tags it must have, ``metadata`` JSON for conditions. ``retry`` is how
-    often the SDK has sent the call before.
+    ``pin`` is a target's name, ``residency`` the tags it must have, ``metadata`` JSON for conditions.
     """
 
     pin: str | None = None
     residency: str | None = None
     metadata: str | None = None
-    retry: int = 0
+
+
+NO_WISHES = Wishes()
 
 
 class Site:
@@ -62,10 +68,17 @@ class Site:
         if kept is None:
             return None
         if self.target.is_openai:
-            kept = [header for header in kept if not header[0].lower().startswith(_AZURE_HEADERS)]
+            kept = [header for header in kept if not header[0].lower().startswith(_NOT_FOR_OPENAI)]
+            kept.append(_UNPACKED)
         if not self.extra:
             return kept
         return [header for header in kept if header[0].lower() not in self.own_names] + self.extra
+
+
+class _Failure(NamedTuple):
+    attempts: tuple[Attempt, ...]
+    error: Exception
+    until: float
 
 
 class Ran:
@@ -77,19 +90,19 @@ class Ran:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[bytes, tuple[Failed, float]] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Failure] = OrderedDict()
 
-    def put(self, key: bytes, outcome: Failed) -> None:
+    def put(self, key: bytes, attempts: tuple[Attempt, ...], error: Exception) -> None:
         with self._lock:
-            self._kept[key] = (outcome, self._clock() + _RETRIED_S)
+            self._kept[key] = _Failure(attempts, error.with_traceback(None), self._clock() + _RETRIED_S)
             self._kept.move_to_end(key)
             if len(self._kept) > _RAN:
                 self._kept.popitem(last=False)
 
-    def get(self, key: bytes) -> Failed | None:
+    def get(self, key: bytes) -> _Failure | None:
         with self._lock:
             found = self._kept.get(key)
-            return found[0] if found is not None and found[1] > self._clock() else None
+            return found if found is not None and found.until > self._clock() else None
 
 
 class Fleet:
@@ -134,24 +147,19 @@ def fleet_of(plan: Plan) -> Fleet:
 
 
 def _identity(target: Target) -> tuple[Any, ...]:
-    """What makes two targets one: where they are, what they serve and who pays."""
-    signed = target.credential
-    deployments = target.deployments
-    names = tuple(sorted(deployments.items())) if isinstance(deployments, dict) else id(deployments)
-    return (
-        target.name,
-        target.endpoint,
-        target.api_version,
-        target.default_deployment,
-        names,
-        signed.value,
-        id(signed.provider) if signed.provider is not None else None,
-        id(signed.tokens) if signed.tokens is not None else None,
-        tuple(sorted(target.headers.items())),
-        repr(sorted(target.override_params.items(), key=str)),
-        repr((target.tags, target.region, target.timeout_s, target.retries, target.retry_statuses, target.pool)),
-        target.unmapped,
-    )
+    """What makes two targets one: all that was said of them."""
+    own = (getattr(target, field.name) for field in fields(Target) if field.name != "credential")
+    signed = (getattr(target.credential, field.name) for field in fields(Credential))
+    return (*map(_comparable, own), *map(_comparable, signed))
+
+
+def _comparable(value: Any) -> Any:
+    """Something that is equal for equal values, and can be hashed; of an object it is which one it is."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((str(key), repr(_comparable(each))) for key, each in value.items()))
+    if value is None or isinstance(value, (str, bytes, int, float, tuple, frozenset)):
+        return value
+    return repr(value) if isinstance(value, list) else id(value)
 
 
 def _shape(node: Any) -> Any:

@@ -37,11 +37,12 @@ def look(
     line: RequestLine,
     *,
     is_replaceable: bool,
-    limit_s: float | None = None,
+    token_s: float | None = None,
+    error_s: float | None = None,
 ) -> Looking:
     """Look at an outcome; into the body of a success only if another target's answer could take its place.
 
-    ``limit_s`` is how long a stream has for its first token.
+    ``token_s`` is how long a stream has for its first token, ``error_s`` how long an error's body may take.
 
     To have no credential, or none in time, is to be refused.
     """
@@ -52,21 +53,19 @@ def look(
     if isinstance(outcome, Failed):
         return Looked(Seen(failure=failure_of(outcome.error)))
     if outcome.status >= 400:
-        content, ended = yield from _read(outcome, _ERROR_BYTES)
+        content, ended = yield from _read(outcome, error_s)
         code, message, from_gateway = read_error(unpacked(content, _encoding(outcome)))
         return Looked(Seen(outcome.status, code, message, from_gateway=from_gateway), ended is False)
     operation = line.operation
-    if outcome.status != 200:
+    if operation is None or not (operation.answers_json or operation.path in _TEXTS) or not 200 <= outcome.status < 300:
         return Looked(Seen(outcome.status), is_open=True)
-    if operation is None or not (operation.answers_json or operation.path in _TEXTS):
-        return _OPEN_200
     if outcome.content_type.startswith("text/html"):
-        _, ended = yield from _read(outcome, _ERROR_BYTES)
+        _, ended = yield from _read(outcome, error_s)
         return Looked(Seen(failure="malformed"), ended is False)
     if not is_replaceable:
         return _OPEN_200
     if outcome.content_type.startswith("text/event-stream"):
-        return (yield from _look_at_events(outcome, limit_s))
+        return (yield from _look_at_events(outcome, token_s))
     size = 0
 
     def feed(chunk: bytes) -> bool:
@@ -95,7 +94,7 @@ def _look_at_events(outcome: Answered, limit_s: float | None) -> Looking:
     return Looked(Seen(failure="cut") if found == "empty" else SEEN_200, is_open=not ended)
 
 
-def _read(outcome: Answered, limit: int) -> Generator[Effect, Any, tuple[bytes, bool | Failed]]:
+def _read(outcome: Answered, limit_s: float | None) -> Generator[Effect, Any, tuple[bytes, bool | Failed]]:
     """The start of an answer's body, which its caller still gets, and whether it has ended or broken off."""
     chunks: list[bytes] = []
     size = 0
@@ -104,9 +103,9 @@ def _read(outcome: Answered, limit: int) -> Generator[Effect, Any, tuple[bytes, 
         nonlocal size
         chunks.append(chunk)
         size += len(chunk)
-        return size > limit
+        return size > _ERROR_BYTES
 
-    ended = yield Inspect(outcome.response, feed)
+    ended = yield Inspect(outcome.response, feed, limit_s)
     return b"".join(chunks), ended
 
 

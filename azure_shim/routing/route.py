@@ -25,6 +25,7 @@ class Call(NamedTuple):
     ``headers`` are None if the caller's have no credential, else what is left of them without any; ``explicit`` is the
     credential that the caller gave for this request. ``content`` is the body if it is in memory, else None. ``limit_s``
     is how long the caller waits for a sign of life; ``content_length`` is that header of a body that is not in memory.
+    ``key`` is what all of the SDK's retries of the call have, if the client says so; ``retry`` is which of them it is.
     """
 
     line: RequestLine
@@ -35,6 +36,8 @@ class Call(NamedTuple):
     content: bytes | None
     limit_s: float | None = None
     content_length: bytes = b""
+    key: str | None = None
+    retry: int = 0
 
     def __repr__(self) -> str:
         return f"Call({self.line!r})"

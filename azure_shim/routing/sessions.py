@@ -13,7 +13,7 @@ __all__ = ["preferred", "session_of"]
 
 # ``"user"`` alone is in every chat, as a role.
 _MEMBERS = tuple(
-    (name, re.compile(rb'"%s"[ \t\r\n]*:' % name.encode()))
+    (name, b'"%s"' % name.encode(), re.compile(rb'"%s"[ \t\r\n]*:' % name.encode()))
     for name in ("prompt_cache_key", "user")  # OpenAI replaces the second by the first
 )
 _BITS = 52  # so that a half more is still exact, and no fraction is 0 or 1
@@ -28,8 +28,8 @@ def session_of(content: bytes | None, headers: Iterable[tuple[bytes, bytes]], he
                 return value.strip().decode("latin-1")
     if content is None or content[:64].lstrip()[:1] != b"{":
         return None
-    for key, needle in _MEMBERS:
-        if needle.search(content) is not None:
+    for key, start, needle in _MEMBERS:
+        if start in content and needle.search(content) is not None:
             member = find(content, (key,))
             if member is not None and member.value:
                 return member.value

@@ -56,6 +56,7 @@ class SyncDriver:
         except StopIteration as stop:
             result = stop.value
         except BaseException:
+            machine.close()  # which undoes what it had begun, however long the traceback keeps it
             if self._open is not None:  # an answer that the caller, who gave up, will not get
                 self._open.close()
             raise
@@ -146,6 +147,7 @@ class AsyncDriver:
         except StopIteration as stop:
             result = stop.value
         except BaseException:
+            machine.close()  # which undoes what it had begun, however long the traceback keeps it
             if self._open is not None:  # an answer that the caller, who gave up, will not get
                 with anyio.CancelScope(shield=True):
                     await self._open.aclose()

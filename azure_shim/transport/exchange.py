@@ -8,7 +8,7 @@ from typing import Any
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.failover import Trip
-from azure_shim.routing.fleet import Fleet, Wishes
+from azure_shim.routing.fleet import NO_WISHES, OURS, RESIDENCY, Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.library import Library, Peeked, Streams
 from azure_shim.transport.watch import Watch, mark
@@ -17,23 +17,22 @@ from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 from azure_shim.wire.verdict import failure_of
 
-__all__ = ["EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of", "local_answer"]
+__all__ = ["CALL", "EXPLICIT", "EXTENSION", "REFUSED", "Engine", "Exchange", "limit_of", "local_answer"]
 
 EXTENSION = "azure_shim"
 """Where a request's `Served` is found in its ``extensions``."""
 EXPLICIT = "azure_shim.explicit"
 """Set in the ``extensions`` of a request whose client writes no credential: one in it is then its caller's wish."""
+CALL = "azure_shim.call"
+"""Where the ``extensions`` of a request say which call of their client it belongs to, whichever retry it is."""
 REFUSED = "x-azure-shim-refused"
 """The header of an answer that this package made itself; its value is the error's code."""
 
 # Removed from every request before the target's own credential is added (promise 1). Cookies would tie a caller's
 # session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
-# What a caller says to us of one call.
-_PIN, _RESIDENCY, _METADATA = b"x-azure-shim-target", b"x-azure-shim-residency", b"x-portkey-metadata"
-_OURS = frozenset((_PIN, _RESIDENCY, _METADATA))
+_OURS = tuple(name.encode() for name in OURS)
 _RETRY_COUNT = b"x-stainless-retry-count"
-_LENGTHS = frozenset(map(len, (*_OURS, _RETRY_COUNT)))
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
 # Failures before which nothing of a body was read.
@@ -67,14 +66,14 @@ class Engine:
         self.get_ready: Callable[[], Awaitable[None]] | None = get_ready
         self.addresses = Addresses(target) if fleet is None else fleet.sites[0].addresses
         targets = (target,) if fleet is None else fleet.plan.targets
-        self._origins = {_identity_of(each.endpoint.origin): at for at, each in reversed(list(enumerate(targets)))}
+        self._origins = frozenset(_identity_of(each.endpoint.origin) for each in targets)
         bases = {base for each in targets for base in (each.endpoint.v1, each.endpoint.classic)} - {None}
         self._bases = tuple(sorted((str(base) for base in bases), key=len, reverse=True))
         signing = {each.credential.header.lower().encode() for each in targets}
         self._credentials = frozenset((b"authorization", b"api-key", *signing))
-        if any(each.credential.is_absent for each in targets):
+        if fleet is not None or target.credential.is_absent:
             self._credentials |= {b"ocp-apim-subscription-key"}
-        self._never_forwarded = self._credentials | _NEVER_FORWARDED | _OURS
+        self._never_forwarded = self._credentials | _NEVER_FORWARDED | frozenset(_OURS)
         self._extra = [] if fleet else [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._needs_headers = fleet is not None and fleet.needs_headers
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
@@ -116,13 +115,12 @@ class Engine:
             self._lines[key] = line
         return line
 
-    def clean(self, request: Any) -> tuple[list[Header] | None, list[Header]]:
+    def clean(self, request: Any, raw: list[Header], names: list[bytes]) -> tuple[list[Header] | None, list[Header]]:
         """The caller's headers without any credential, and the credentials if they are the caller's explicit wish.
 
-        None stands for headers that have nothing to take off.
+        ``names`` are those of ``raw`` in lower case. None stands for headers that have nothing to take off.
         """
-        raw = request.headers.raw
-        if not self._extra and self._never_forwarded.isdisjoint([header[0].lower() for header in raw]):
+        if not self._extra and self._never_forwarded.isdisjoint(names):
             return None, []
         kept = [
             header for header in raw if header[0].lower() not in self._never_forwarded and header[0].lower() != b"host"
@@ -149,27 +147,30 @@ class Engine:
                 f"{_origin_of(request.url)} is not configured as a target: a client of {self._origin_text()} sends "
                 "nothing to another host.",
             )
-        headers, explicit = self.clean(request)
+        raw = request.headers.raw
+        names = [header[0].lower() for header in raw]
+        headers, explicit = self.clean(request, raw, names)
         try:
             content = request.content
         except self.library.module.RequestNotRead:
             content = None
         line = exchange.line = self.line(request.method, request.url, own=own)
         names_model = line.operation is not None and line.operation.model_at
+        kind, encoding = _content_headers(raw, names) if names_model else ("", "")
+        wishes = _wishes_of(raw, names) if headers is not None else NO_WISHES
         if self.fleet is not None:
-            raw = request.headers.raw
-            kind, encoding = _content_headers(raw) if names_model else ("", "")
             if headers is None and self._needs_headers:
                 headers = _without_host(raw)
             length = b"" if content is not None else request.headers.get("content-length", "").encode()
-            call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length)
-            trip = exchange.trip = Trip(self.fleet, call, _wishes_of(raw))
+            key = request.extensions.get(CALL)
+            retry = _retry_of(raw, names)
+            call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
+            trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()
-        if headers is not None:
-            pin = _wishes_of(request.headers.raw).pin
-            if pin not in (None, self.target.name):
-                return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
-        kind, encoding = _content_headers(request.headers.raw) if names_model else ("", "")
+        if wishes.pin not in (None, self.target.name):
+            return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
+        if wishes.residency is not None:
+            return _refuse("OutsideResidency", "x-azure-shim-residency: the client has no target with tags.")
         return route(Call(line, headers, explicit, kind, encoding, content), self.addresses)
 
     def _is_openai_spelling(self, url: Any) -> bool:
@@ -187,21 +188,27 @@ class Engine:
         targets = (self.target,) if self.fleet is None else self.fleet.plan.targets
         return ", ".join(dict.fromkeys(str(each.endpoint.origin) for each in targets))
 
-    def _target_of(self, request: Any) -> tuple[Target, Addresses, int]:
-        """Which target a request that follows a redirect belongs to: the one before it, if that is where it leads."""
+    def _target_of(self, request: Any) -> tuple[Target, Addresses, int] | None:
+        """The target that a redirect came from, if that is where it leads."""
         if self.fleet is None:
             return self.target, self.addresses, 0
-        url, before = request.url, request.extensions[EXTENSION]
-        origin = (url.raw_scheme, url.raw_host, url.port or _PORTS[url.raw_scheme])
-        site = self.fleet.by_name.get(getattr(before, "target", ""))
-        if site is None or _identity_of(site.target.endpoint.origin) != origin:
-            site = self.fleet.sites[self._origins[origin]]
+        site = self.fleet.by_name.get(getattr(request.extensions[EXTENSION], "target", ""))
+        if site is None or not _is_at(request.url, site.target.endpoint.origin):
+            return None
         return site.target, site.addresses, site.at
 
     def _follow(self, request: Any, *, own: bool) -> Route:
-        """The next hop of a redirect, whose path is the server's: signed at the target, unsigned anywhere else."""
-        if own:
+        """The next hop of a redirect, whose path is the server's: signed at the target, unsigned anywhere else.
+
+        A target cannot have another one called, and not at all outside of a residency.
+        """
+        if own and self._target_of(request) is not None:
             return self._follow_own(request)
+        if self.fleet is not None and (self.fleet.rules.residency or RESIDENCY in request.headers):
+            return _refuse(
+                "RedirectRefused",
+                f"the redirect to {_origin_of(request.url)} leaves the target, and so perhaps the residency asked for.",
+            )
         scheme, host = request.url.scheme, request.url.host
         if scheme != "https" and not (scheme == "http" and is_loopback(host)):
             return _refuse("RedirectRefused", f"the redirect to {_origin_of(request.url)} leaves https.")
@@ -216,11 +223,14 @@ class Engine:
     def _follow_own(self, request: Any) -> Route:
         if getattr(request.stream, "is_spent", False):
             return Refusal(400, "RedirectRefused", "the redirect wants a body again that can be read only once.")
-        target, addresses, at = self._target_of(request)
-        headers, explicit = self.clean(request)
+        found = self._target_of(request)
+        assert found is not None, "asked before"
+        target, addresses, at = found
+        raw = request.headers.raw
+        headers, explicit = self.clean(request, raw, [header[0].lower() for header in raw])
         if self.fleet is not None:
             if headers is None and self._needs_headers:
-                headers = _without_host(request.headers.raw)
+                headers = _without_host(raw)
             headers = self.fleet.sites[at].headers(headers)
         there = Address(str(request.url), target.endpoint.origin.authority, Served(target.name, "redirect"), at)
         if not explicit and not (target.credential.is_absent and target.headers):
@@ -243,6 +253,10 @@ def _refuse(code: str, message: str, status: int = 403) -> Route:
     return Refusal(status, code, message)
 
 
+def _is_at(url: Any, origin: Origin) -> bool:
+    return (url.raw_scheme, url.raw_host, url.port or _PORTS.get(url.raw_scheme)) == _identity_of(origin)
+
+
 def _without_host(raw: list[Header]) -> list[Header]:
     return [header for header in raw if header[0].lower() != b"host"]
 
@@ -251,25 +265,19 @@ def _identity_of(origin: Origin) -> tuple[bytes, bytes, int]:
     return origin.scheme.encode(), origin.host.encode(), origin.port
 
 
-def _wishes_of(raw: list[Header]) -> Wishes:
-    """What a caller says to us, and the SDK of itself, in a request's headers."""
-    pin = residency = metadata = None
-    retry = 0
-    for name, value in raw:
-        if len(name) not in _LENGTHS:
-            continue
-        lower = name.lower()
-        if lower == _RETRY_COUNT:
-            retry = int(value) if value.isdigit() and len(value) < 4 else 0
-        elif lower in _OURS:
-            text = value.decode("latin-1").strip() or None
-            if lower == _PIN:
-                pin = text
-            elif lower == _RESIDENCY:
-                residency = text
-            else:
-                metadata = text
-    return Wishes(pin, residency, metadata, retry)
+def _wishes_of(raw: list[Header], names: list[bytes]) -> Wishes:
+    """What a caller says to us in a request's headers."""
+    return Wishes(*(_value(raw, names, name) or None for name in _OURS))
+
+
+def _retry_of(raw: list[Header], names: list[bytes]) -> int:
+    """How often the SDK has sent a call before."""
+    text = _value(raw, names, _RETRY_COUNT)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+
+
+def _value(raw: list[Header], names: list[bytes], name: bytes) -> str:
+    return raw[names.index(name)][1].decode("latin-1").strip() if name in names else ""
 
 
 def _origin_of(url: Any) -> str:
@@ -290,6 +298,7 @@ class Exchange:
         "_broken",
         "_length",
         "_original",
+        "_own_s",
         "_resumed",
         "_watched",
         "engine",
@@ -312,6 +321,7 @@ class Exchange:
         self._broken: tuple[Exception, ...] = ()
         self._original: Any = None
         self._length: str | None = None
+        self._own_s: float | None = None
 
     @property
     def limit_s(self) -> float | None:
@@ -343,6 +353,7 @@ class Exchange:
         for name, value in send.credential:
             headers[name.decode()] = value.decode()
         extensions = request.extensions
+        self._own_s = send.limit_s
         if send.limit_s is not None or send.head_s is not None:
             extensions = self._limited(send)
         attempt = library.Request(request.method, url, headers=headers, stream=request.stream, extensions=extensions)
@@ -395,7 +406,7 @@ class Exchange:
             self._after_head = None
         content_type = response.headers.get("content-type") or ""
         if self._answers_json() and not content_type.startswith("text/event-stream"):
-            limit_s = self.limit_s
+            limit_s = self.limit_s if self.trip is None else self._left_s(self.trip)
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
         status = response.status_code
@@ -404,6 +415,12 @@ class Exchange:
             return Answered(status, content_type, response, "", can_repeat)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
+
+    def _left_s(self, trip: Trip) -> float | None:
+        """How long an answer that comes whole may take from its head on: the call's deadline, or the target's own."""
+        left, own = max(trip.left_s(), 0.001), self._own_s
+        found = left if own is None else min(left, own)
+        return None if found == float("inf") else found
 
     def failed(self, error: Exception) -> Failed:
         """No answer; whether the body can be sent again. One that was never begun can, even if only once."""
@@ -473,6 +490,8 @@ class Exchange:
             return None
         if not self._answers_json() or not result.content_type.startswith("text/html"):
             return None
+        if self.trip is not None and self.trip.served is not None:
+            self.trip.leave()
         return Refusal(
             502,
             "NotAnAnswer",
@@ -518,8 +537,6 @@ def _resized(send: Send, request: Any) -> list[Header]:
     return [(name, length if name.lower() == b"content-length" else value) for name, value in headers]
 
 
-def _content_headers(raw: list[Header]) -> tuple[str, str]:
+def _content_headers(raw: list[Header], names: list[bytes]) -> tuple[str, str]:
     """``Content-Type`` and ``Content-Encoding``, the latter in lower case."""
-    found = {name.lower(): value for name, value in raw if name.lower() in (b"content-type", b"content-encoding")}
-    kind, encoding = found.get(b"content-type", b""), found.get(b"content-encoding", b"")
-    return kind.decode("latin-1"), encoding.decode("latin-1").strip().lower()
+    return _value(raw, names, b"content-type"), _value(raw, names, b"content-encoding").lower()

@@ -42,7 +42,7 @@ class Watch:
         """The body broke off; the caller gets that error, and the target is trusted less."""
         error.azure_shim_attempts = tuple(self._trip.attempts)  # type: ignore[attr-defined]
         if not self._is_over:
-            self._trip.broke()
+            self._trip.broke(error)
         self.leave()
 
     def leave(self) -> None:

@@ -87,6 +87,8 @@ class Row(NamedTuple):
 
 _FILTERED = frozenset(("content_filter", "responsibleaipolicyviolation"))
 _RATE = frozenset(("429", "rate_limit_exceeded", "ratelimitreached", "too_many_requests", "toomanyrequests"))
+# Azure's word, and OpenAI's.
+_MISSING = frozenset(("deploymentnotfound", "model_not_found"))
 # Of the Responses API's codes, those that blame what was asked: every target would say the same, for money.
 _ASKED = frozenset(
     (
@@ -129,7 +131,7 @@ ROWS: tuple[Row, ...] = (
     Row(_next("credential refused", "credential", fault=False), (401,)),
     Row(_next("forbidden", "credential", fault=False), (403,)),
     Row(_give_up("not found at the gateway"), (404,), from_gateway=True),
-    Row(_next("deployment not found", skips=True, fault=False), (404,), codes=frozenset(("deploymentnotfound",))),
+    Row(_next("deployment not found", skips=True, fault=False), (404,), codes=_MISSING),
     Row(_give_up("not found"), (404,)),
     # The one 4xx that is the service's own: it ran out of time.
     Row(_next("operation timed out", ran=True), (408,)),

@@ -1,0 +1,58 @@
+"""Which of several targets a WebSocket is dialled at: one that is fit, since a connection is not moved afterwards."""
+
+from __future__ import annotations
+
+import json
+
+from azure_shim.routing.bounds import inside
+from azure_shim.routing.conditions import context_of
+from azure_shim.routing.fleet import Fleet, Site, Wishes
+from azure_shim.routing.tree import Hold, Wanted
+from azure_shim.values import Refusal
+from azure_shim.wire.deployments import resolve
+from azure_shim.wire.request_line import RequestLine
+
+__all__ = ["choose"]
+
+
+def choose(fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes) -> Site | Refusal:
+    """The target for a WebSocket: the pinned one, or the first in the plan's order that has it and is not cooling."""
+    allowed = inside(fleet, wishes.residency)
+    if isinstance(allowed, Refusal):
+        return allowed
+    if wishes.pin is not None:
+        pinned = fleet.by_name.get(wishes.pin)
+        if pinned is None or (allowed is not None and pinned.at not in allowed):
+            names = ", ".join(repr(site.name) for site in fleet.sites if allowed is None or site.at in allowed)
+            return Refusal(400, "UnknownTarget", f"x-azure-shim-target: is none of the targets allowed: {names}.")
+        return pinned
+    content = json.dumps({} if model is None else {"model": model}).encode()
+    walk = fleet.tree.walk(Wanted(context=lambda: context_of(content, wishes.metadata, "/v1" + line.path)))
+    parked: list[Site] = []
+    reasons: list[str] = []
+    try:
+        step = next(walk)
+        while True:
+            if not isinstance(step, Hold) and (allowed is None or step in allowed):
+                site = fleet.sites[step]
+                deployment = _deployment(site, line, model)
+                if isinstance(deployment, Refusal):
+                    reasons.append(f"  {site.name}: {deployment.message}")
+                elif fleet.health.state(site.at, deployment, fleet.clock()).until > fleet.clock():
+                    parked.append(site)
+                else:
+                    walk.close()
+                    return site
+            step = walk.send(None)
+    except StopIteration:
+        pass
+    if parked:
+        return parked[0]
+    return Refusal(404, "NoTargetServes", "\n".join(("No target has this WebSocket:", *reasons)))
+
+
+def _deployment(site: Site, line: RequestLine, model: str | None) -> str | Refusal | None:
+    refusal = site.addresses.refusal(line)
+    if refusal is not None or model is None:
+        return refusal
+    return resolve(site.addresses.target, model, line.path)
