@@ -16,13 +16,21 @@ from typing_extensions import Self
 from azure_shim.answers import checked_answer, cut_answer, raise_coldness, worded
 from azure_shim.auth.flow import attach
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
-from azure_shim.construction import PLACEHOLDER, changed, forget_ambient, pins, sdk_arguments, split
+from azure_shim.construction import (
+    PLACEHOLDER,
+    changed,
+    forget_ambient,
+    pins,
+    sdk_arguments,
+    split,
+    websocket_url,
+)
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of
 from azure_shim.transport.drive import settle, settle_async
 from azure_shim.transport.exchange import CALL, EXPLICIT, local_answer
-from azure_shim.values import Deployments, Header, Late, Refusal
+from azure_shim.values import Deployments, Header, Late, Refusal, Target
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
@@ -114,6 +122,12 @@ class _Shim:
                 return super().default_headers  # type: ignore[misc]
             finally:
                 _building_http.reset(building)
+
+    def at_target(self, target: Target) -> Self:
+        """A client of one target of ``config``, for what is not sent by HTTP. It shares this one's connections."""
+        settings = Settings(target, {}, {}, signs=target.credential.is_absent)
+        wanted = {"http_client": http_client_of(self), "websocket_base_url": websocket_url(settings)}
+        return super().copy(**wanted, _extra_kwargs={"_azure_settings": settings})  # type: ignore[misc, no-any-return]
 
     def _is_signed_by_headers(self) -> bool:
         """Whether a target has its credential in headers of its own."""

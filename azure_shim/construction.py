@@ -12,7 +12,7 @@ from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.sdk import http_client_of, set_default_headers
 
-__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "pins", "sdk_arguments", "split"]
+__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "pins", "sdk_arguments", "split", "websocket_url"]
 
 PLACEHOLDER = "azure-shim-placeholder-not-a-key"
 """What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
@@ -62,7 +62,7 @@ def pins(settings: Settings) -> list[dict[str, str]]:
     return [{"x-azure-shim-target": target.name} for target in settings.plan.inside]
 
 
-def _websocket_url(settings: Settings) -> str:
+def websocket_url(settings: Settings) -> str:
     """Below which the SDK dials ``/realtime`` and ``/responses``; plain ``ws`` for a plain http endpoint."""
     return _base_url(settings).replace("http", "ws", 1)
 
@@ -72,7 +72,7 @@ def sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) ->
     given = sdk.pop("http_client", None)
     if own_settings(given) is not settings or not given.azure_shim_signs_nothing:
         given = build_client(settings, is_async=is_async, given=given, signs_nothing=True)
-    dialled = _websocket_url(settings)
+    dialled = websocket_url(settings)
     wanted = sdk.pop("websocket_base_url", None)
     if wanted is not None and urlsplit(str(wanted))[:2] != urlsplit(dialled)[:2]:
         raise ConfigurationError(
@@ -128,6 +128,6 @@ def changed(
     if wanted:
         before = settings
         settings = validated(lambda: before.with_arguments(wanted, is_async=is_async))
-        if str(client.websocket_base_url) == _websocket_url(before):
-            options.setdefault("websocket_base_url", _websocket_url(settings))
+        if str(client.websocket_base_url) == websocket_url(before):
+            options.setdefault("websocket_base_url", websocket_url(settings))
     return settings, given if given is not None else http_client_of(client)

@@ -14,7 +14,6 @@ from typing import Any
 import openai
 
 from azure_shim.auth.flow import drop
-from azure_shim.config.settings import Settings
 from azure_shim.routing.dialling import choose
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
 from azure_shim.sdk import http_client_of
@@ -63,11 +62,7 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str) -> tuple[Any, dict[st
         raise openai.OpenAIError(chosen.message)
     target = chosen.addresses.target
     headers = {n: v for n, v in (kwargs.get("extra_headers") or {}).items() if n.lower() not in OURS}
-    settings = Settings(target, {}, {}, signs=target.credential.is_absent)
-    return client.copy(_extra_kwargs={"_azure_settings": settings}), {
-        **kwargs,
-        "extra_headers": {**target.headers, **headers},
-    }
+    return client.at_target(target), {**kwargs, "extra_headers": {**target.headers, **headers}}
 
 
 def _with_one_credential(target: Target, headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,10 +87,10 @@ def inside(fleet: Fleet, wished: str | None) -> frozenset[int] | Refusal | None:
     if not rules and wished is None:
         return None
     wanted = dict(rules)
-    for part in (wished or "").split(","):
+    for part in [] if wished is None else wished.split(","):
         key, _, value = (text.strip() for text in part.partition("="))
         if not key:
-            continue
+            return Refusal(403, "OutsideResidency", "x-azure-shim-residency: expected tags, such as 'eu' or 'zone=eu'.")
         if wanted.get(key, value) != value:
             return Refusal(403, "OutsideResidency", f"x-azure-shim-residency: the plan itself keeps to {dict(rules)}.")
         wanted[key] = value

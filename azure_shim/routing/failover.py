@@ -47,6 +47,8 @@ _LIMITS = frozenset(
 _LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
 _RETRY_ATTEMPTS = 2  # of a retry of the SDK's, whose first run has asked everybody
 _WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
+_LEAST_WAIT_S = 0.02
+_PROBE_WAITS_S = (0.05, 0.1, 0.2, 0.4)
 _ERROR_S = 2.0  # for an error's body, where its status is enough to ask another target
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
 # What the SDK sends again by itself (openai/_base_client.py), and so reads the headers for retries of.
@@ -140,10 +142,12 @@ class Trip:
             yield from self._round()
             if self._final is not None:
                 return self._final
-            wait_s = self._recovery_s()
-            if wait_s is None or fleet.rules.on_exhausted != "wait" or self._budget <= 0:
+            if fleet.rules.on_exhausted != "wait" or self._budget <= 0:
                 break
-            wait_s = max(wait_s, 0.001)
+            wait_s = self._recovery_s()
+            if wait_s is None and not (self.attempts and self._is_another_free()):
+                break
+            wait_s = max(wait_s or 0.0, _LEAST_WAIT_S)
             if fleet.clock() + wait_s >= self._deadline:
                 break
             yield from self._pause(wait_s)
@@ -152,7 +156,7 @@ class Trip:
 
     def _round(self) -> Generator[Effect, Any, None]:
         """Ask every target that may be asked once, until one has served or nobody may be asked any more."""
-        asked = len(self.attempts)
+        fleet, asked = self._fleet, len(self.attempts)
         stop = yield from self._walk()
         if stop is _OVER:
             return
@@ -163,21 +167,58 @@ class Trip:
             came = yield from self._ask(at, is_soft=False)
             if came is _OVER:
                 return
-            if came is not None and not self._fleet.tree.moves_on(at, came):
+            if came is not None and not fleet.tree.moves_on(at, came):
                 self._stop()
                 return
-        # Whose time is a guess of ours is asked before the call is lost: its answer is worth more than the guess. A
-        # lone target is asked in any case: to park it would help nobody.
-        is_lone = len(self._parked) == 1 and len(self.attempts) == asked
-        for parked in sorted(self._parked.values(), key=lambda parked: parked.until):
-            if parked.told and not is_lone:
+        yield from self._wait_for_probes()
+        # Whose time is a guess of ours is asked before the call is lost: its answer is worth more than the guess. Who
+        # has recovered and is being tried by another call, and a lone target whatever it has said, are asked as well if
+        # nobody else was: to park them then would help nobody.
+        nobody = len(self.attempts) == asked
+        probed = self._probed(fleet.clock())
+        is_lone = nobody and len(self._parked) == 1
+        for at in sorted(self._parked, key=lambda at: self._parked[at].until):
+            told = self._look_again(at).told  # another call may have heard more meanwhile
+            if (told and not is_lone) or (at in probed and not nobody):
                 continue
-            came = yield from self._ask(parked.at, is_soft=False, is_forced=True)
+            came = yield from self._ask(at, is_soft=False, is_forced=True)
             if came is _OVER:
                 return
-            if came is not None and not self._fleet.tree.moves_on(parked.at, came):
+            if came is not None and not fleet.tree.moves_on(at, came):
                 self._stop()
                 return
+
+    def _look_again(self, at: int) -> _Parked:
+        naming, health = self._namings[at], self._fleet.health
+        assert isinstance(naming, Naming)
+        found = self._parked[at] = _Parked(at, *health.parked(at, naming.deployment, self._fleet.clock()))
+        return found
+
+    def _wait_for_probes(self) -> Generator[Effect, Any, None]:
+        """Where all that is left has recovered, but another call is the first to try it: give that one a moment.
+
+        Half-open says that others come first, not that nobody is asked: a slow answer would turn all other calls away.
+        """
+        fleet = self._fleet
+        for seconds in _PROBE_WAITS_S:
+            now = fleet.clock()
+            if not self._probed(now) or now + seconds >= self._deadline:
+                return
+            before = self._probed(now)
+            yield from self._pause(seconds)
+            if self._probed(fleet.clock()) != before:
+                break
+        for at in self._parked:
+            self._look_again(at)
+
+    def _probed(self, now: float) -> list[int]:
+        """The parked targets whose probe is on its way."""
+        health = self._fleet.health
+        return [
+            at
+            for at in self._parked
+            if isinstance(naming := self._namings[at], Naming) and health.is_probed(at, naming.deployment, now)
+        ]
 
     def _walk(self) -> Steps:
         """The plan's own order, or that of a call which is bound to a place."""
@@ -244,6 +285,8 @@ class Trip:
             return known
         found = yield from name_at(site, self._call)
         self._namings[site.at] = found
+        if site.others:
+            self._may_repeat = None  # what is sent decides, and here it is another body
         if isinstance(found, Refusal):
             self._refusals[site.at] = found
         return found
@@ -379,7 +422,13 @@ class Trip:
     def _repeats(self) -> bool:
         """Whether the call may be sent again after it may have run."""
         if self._may_repeat is None:
-            self._may_repeat = may_repeat(self._call.line, self._call.content, self._fleet.rules.replay)
+            call = self._call
+            content = None if call.content_encoding not in ("", "identity") else call.content
+            self._may_repeat = may_repeat(call.line, content, self._fleet.rules.replay) and all(
+                may_repeat(call.line, b"".join(naming.body.chunks), self._fleet.rules.replay)
+                for at, naming in self._namings.items()
+                if self._fleet.sites[at].others and isinstance(naming, Naming) and naming.body is not None
+            )
         return self._may_repeat
 
     def _can_move(self) -> bool:
@@ -429,7 +478,13 @@ class Trip:
         """Whether another target may be asked; if not in any case, what the caller gets."""
         self._latest = outcome
         # The caller gets a real answer rather than none; and of a thing that nobody has, that of where it would be.
-        is_kept = isinstance(self._last, Answered) and (bool(self._bounds.lost) or not isinstance(outcome, Answered))
+        # So does he get one that a retry may cure, rather than what would stay as it is.
+        last = self._last
+        is_kept = isinstance(last, Answered) and (
+            bool(self._bounds.lost)
+            or not isinstance(outcome, Answered)
+            or (_is_retried(last.status) and not _is_retried(outcome.status))
+        )
         if not is_kept and not (verdict.skips and self._last is not None):
             self._last = outcome
         moves_on = verdict.action == "next" and self._bounds.moves
@@ -569,7 +624,7 @@ class Trip:
             # It is missing where it was looked for, but may be where nobody could look.
             last = self._unsure or (None if self._parked else last)
         if last is not None:
-            if isinstance(last, Answered) and last.status not in _RETRIED and last.status < 500:
+            if isinstance(last, Answered) and not _is_retried(last.status):
                 self.retry_s = None
             elif self.retry_s is None and self._is_another_free():
                 self.retry_s = 0.0  # who answered has to be left alone for longer, but another need not be
@@ -621,6 +676,11 @@ def _budget(fleet: Fleet, retry: int) -> int:
     if bound is not None:
         return max(0, min(share, bound - retry * share))
     return min(_RETRY_ATTEMPTS, share) if retry else share
+
+
+def _is_retried(status: int) -> bool:
+    """Whether the SDK sends again what was answered so."""
+    return status in _RETRIED or status >= 500
 
 
 def _copied(error: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -92,6 +93,9 @@ class Ran:
         self._lock = threading.Lock()
         self._kept: OrderedDict[bytes, _Failure] = OrderedDict()
 
+    def forget_parent(self) -> None:
+        self._lock = threading.Lock()
+
     def put(self, key: bytes, attempts: tuple[Attempt, ...], error: Exception) -> None:
         with self._lock:
             self._kept[key] = _Failure(attempts, error.with_traceback(None), self._clock() + _RETRIED_S)
@@ -122,12 +126,20 @@ class Fleet:
         """How many attempts it takes to ask every target."""
         self.homes = Homes(clock=clock)
         self.ran = Ran(clock)
+        _all.add(self)
+
+    def forget_parent(self) -> None:
+        """After a fork: what is in flight is the parent's, and a lock may be held by a thread that is not here."""
+        self.health.forget_parent()
+        self.homes.forget_parent()
+        self.ran.forget_parent()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Fleet:
         return self
 
 
 _lock = threading.Lock()
+_all: weakref.WeakSet[Fleet] = weakref.WeakSet()
 _fleets: weakref.WeakValueDictionary[tuple[Any, ...], Fleet] = weakref.WeakValueDictionary()
 
 
@@ -167,3 +179,14 @@ def _shape(node: Any) -> Any:
         return node.name
     branches = [(_shape(branch.node), branch.weight, branch.name) for branch in node.branches]
     return (node.mode, node.by, node.on_status_codes, node.conditions, node.default, node.wait_s, branches)
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for fleet in list(_all):
+        fleet.forget_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

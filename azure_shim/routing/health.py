@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import exp
 from random import Random
 from typing import Any, NamedTuple
@@ -153,13 +154,18 @@ class Health:
     def parked(self, at: int, deployment: str | None, now: float) -> tuple[float, bool]:
         """Until when a target is left alone, and whether it said so itself.
 
-        While another call is its probe, a moment: what comes of it is known soon, and nobody else is to ask meanwhile.
+        While another call is its probe, a moment: what comes of it is known soon.
         """
         cells = self._sites[at].cells(deployment)
-        worst = max(cells, key=lambda cell: cell.until, default=None)
-        if worst is not None and worst.until > now:
-            return worst.until, worst.told
-        return now + _LOOK_AGAIN_S, True
+        if not cells:
+            return now, False
+        worst = max(cells, key=lambda cell: cell.until)
+        return (worst.until, worst.told) if worst.until > now else (now + _LOOK_AGAIN_S, False)
+
+    def is_probed(self, at: int, deployment: str | None, now: float) -> bool:
+        """Whether a target's time is over, and another call is the first to try it."""
+        cells = self._sites[at].cells(deployment)
+        return any(cell.probed_until > now for cell in cells) and all(cell.until <= now for cell in cells)
 
     def recovery_s(self, at: int, deployment: str | None, now: float) -> float:
         """How long until a target may be asked; 0 for now."""
@@ -211,10 +217,8 @@ class Health:
         self._sites[at].in_flight.append(None)
 
     def leave(self, at: int) -> None:
-        try:
+        with suppress(IndexError):  # a call that began before a fork is the parent's to count
             self._sites[at].in_flight.pop()
-        except IndexError:
-            raise AssertionError("more calls ended than began") from None
 
     def went_well(self, at: int, deployment: str | None, now: float, duration_s: float) -> None:
         site = self._sites[at]
@@ -329,6 +333,12 @@ class Health:
     def snapshot(self) -> tuple[TargetHealth, ...]:
         now = self.clock()
         return tuple(_shown(site, now) for site in self._sites)
+
+    def forget_parent(self) -> None:
+        """After a fork: what is in flight is the parent's, and a lock may be held by a thread that is not here."""
+        for site in self._sites:
+            site.lock = threading.Lock()
+            site.in_flight.clear()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Health:
         return self

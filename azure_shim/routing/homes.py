@@ -52,6 +52,10 @@ class Homes:
         # The longest unseen first: each sight moves an id to the end.
         self._homes: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
+    def forget_parent(self) -> None:
+        """After a fork: a lock may be held by a thread that is not here."""
+        self._lock = Lock()
+
     def of(self, ids: Iterable[str]) -> str | None:
         """The target that has the first of ``ids`` whose home is known."""
         asked, now = tuple(ids), self._clock()

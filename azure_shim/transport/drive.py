@@ -14,8 +14,8 @@ from azure_shim.auth.flow import Signing
 from azure_shim.auth.providers import awaits
 from azure_shim.transport.exchange import Exchange
 from azure_shim.transport.library import Peeked
+from azure_shim.transport.private import hurried
 from azure_shim.transport.waiting import fetch, fetch_async
-from azure_shim.transport.watchdog import watchdog
 from azure_shim.values import (
     Answered,
     Ask,
@@ -103,21 +103,17 @@ class SyncDriver:
         chunks: list[bytes] = []
         upstream = response.stream
         rest = iter(upstream)
-        watched = None if limit_s is None else watchdog.arm(response, limit_s)
         error: Exception | None = None
-        try:
-            for chunk in rest:
-                chunks.append(chunk)
-                if effect.feed(chunk):
-                    break
-            else:
-                rest = None
-        except exchange.library.errors as raised:
-            error = raised
-        finally:
-            is_overdue = watched is not None and watchdog.disarm(watched)
-        if is_overdue:
-            error = exchange.overdue()
+        with hurried(response, limit_s):
+            try:
+                for chunk in rest:
+                    chunks.append(chunk)
+                    if effect.feed(chunk):
+                        break
+                else:
+                    rest = None
+            except exchange.library.errors as raised:
+                error = raised
         if error is None and rest is not None:
             exchange.inspected(response, chunks, rest, None)
             return False

@@ -277,7 +277,7 @@ def _retry_of(raw: list[Header], names: list[bytes]) -> int:
 
 
 def _value(raw: list[Header], names: list[bytes], name: bytes) -> str:
-    return raw[names.index(name)][1].decode("latin-1").strip() if name in names else ""
+    return raw[names.index(name)][1].decode("utf-8", "replace").strip() if name in names else ""
 
 
 def _origin_of(url: Any) -> str:

@@ -243,6 +243,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
             except Exception as error:
                 self._watch.broke(error)
                 raise
+            finally:  # also where nobody reads on, or closes
+                self._watch.leave()
             last = self._watch.end()
             if last:
                 yield last
@@ -264,6 +266,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
             except Exception as error:
                 self._watch.broke(error)
                 raise
+            finally:
+                self._watch.leave()
             last = self._watch.end()
             if last:
                 yield last

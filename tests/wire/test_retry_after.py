@@ -36,6 +36,7 @@ def after(value: str | None, now_s: float = NOW_S, name: str = "retry-after") ->
         ("20s", 20.0),
         ("1m30ms", 60.03),
         ("5us", 5e-6),
+        ("2000000000ns", 2.0),
         ("5\u00b5s", 5e-6),
         ("5\u03bcs", 5e-6),
         ("-6m0s", 0.0),
@@ -156,6 +157,7 @@ def test_limits_of_a_standard_deployment() -> None:
         "x-ratelimit-reset-tokens": "6m0s",
     }
     assert limits(headers.get) == Limits(237, 239952, 360.0, None)
+    assert limits({"x-ratelimit-reset-requests": "10"}.get).reset_s == 10.0
 
 
 def test_limits_of_a_provisioned_deployment() -> None:
