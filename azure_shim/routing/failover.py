@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from copy import copy
 from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
 from azure_shim.auth.flow import send_signed
-from azure_shim.observe.log import log_cooling
 from azure_shim.routing.bounds import FREE, bounds_of
 from azure_shim.routing.conditions import context_of
 from azure_shim.routing.fleet import Fleet, Site, Wishes
 from azure_shim.routing.homes import answer_ids
 from azure_shim.routing.looking import look
 from azure_shim.routing.naming import name_at
+from azure_shim.routing.noting import note_failure, steer
+from azure_shim.routing.outcomes import Outcome, Outcomes, all_cooling, copied, is_retried, nobody_serves, used_up
 from azure_shim.routing.replay import may_repeat
 from azure_shim.routing.route import Call, Naming, Route
 from azure_shim.routing.sessions import session_of
@@ -26,7 +26,6 @@ from azure_shim.routing.tree import Came, Hold, Wanted
 from azure_shim.values import (
     Answered,
     Attempt,
-    CoolingEvent,
     Discard,
     Effect,
     Failed,
@@ -36,27 +35,20 @@ from azure_shim.values import (
     Send,
     Target,
 )
-from azure_shim.wire.retry_after import limits, retry_after_s
+from azure_shim.wire.retry_after import retry_after_s
 from azure_shim.wire.verdict import SEEN_200, SERVED, Seen, Verdict, judge
 
 __all__ = ["Trip"]
 
-_LIMITS = frozenset(
-    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
-)
-_LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
 _RETRY_ATTEMPTS = 2  # of a retry of the SDK's, whose first run has asked everybody
 _WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
 _LEAST_WAIT_S = 0.02
 _PROBE_WAITS_S = (0.05, 0.1, 0.2, 0.4)
 _ERROR_S = 2.0  # for an error's body, where its status is enough to ask another target
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.5, 60.0
-# What the SDK sends again by itself (openai/_base_client.py), and so reads the headers for retries of.
-_RETRIED = frozenset((408, 409, 429))
 
 _OVER = Came(None, moves_on=False)
 """It is decided what the caller gets."""
-Outcome = Union[Answered, Failed, Refusal, Late]
 Steps = Generator[Effect, Any, Union[Came, None]]
 
 
@@ -81,16 +73,14 @@ class Trip:
         "_fleet",
         "_has_waited",
         "_held",
-        "_last",
         "_last_sent_at",
-        "_latest",
         "_may_have_run",
         "_may_repeat",
         "_namings",
+        "_outcomes",
         "_parked",
         "_refusals",
         "_session",
-        "_unsure",
         "_wishes",
         "attempts",
         "retry_s",
@@ -111,9 +101,7 @@ class Trip:
         self._deferred: list[int] = []
         self._parked: dict[int, _Parked] = {}
         self._final: Outcome | None = None
-        self._last: Outcome | None = None
-        self._latest: Outcome | None = None
-        self._unsure: Outcome | None = None
+        self._outcomes = Outcomes()
         self._held: Any = None
         self._last_sent_at = started
         self._may_repeat: bool | None = None
@@ -136,7 +124,7 @@ class Trip:
             ran = fleet.ran.get(self._key())
             if ran is not None:
                 self.attempts += ran.attempts
-                return Failed(_copied(ran.error))
+                return Failed(copied(ran.error))
         self._session = session_of(call.content, call.headers or (), fleet.rules.session_header)
         while True:
             yield from self._round()
@@ -174,12 +162,11 @@ class Trip:
         # Whose time is a guess of ours is asked before the call is lost: its answer is worth more than the guess. Who
         # has recovered and is being tried by another call, and a lone target whatever it has said, are asked as well if
         # nobody else was: to park them then would help nobody.
-        nobody = len(self.attempts) == asked
-        probed = self._probed(fleet.clock())
-        is_lone = nobody and len(self._parked) == 1
+        probed, is_lone = self._probed(fleet.clock()), len(self._parked) == 1
         for at in sorted(self._parked, key=lambda at: self._parked[at].until):
             told = self._look_again(at).told  # another call may have heard more meanwhile
-            if (told and not is_lone) or (at in probed and not nobody):
+            was_nobody_asked = len(self.attempts) == asked
+            if (told and not (is_lone and was_nobody_asked)) or (at in probed and not was_nobody_asked):
                 continue
             came = yield from self._ask(at, is_soft=False, is_forced=True)
             if came is _OVER:
@@ -251,7 +238,7 @@ class Trip:
 
     def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
-        return self._end(self._last if self._bounds.lost else self._latest)
+        return self._end(self._outcomes.best if self._bounds.lost else self._outcomes.latest)
 
     def _end(self, outcome: Outcome | None) -> Came:
         """It is decided what the caller gets."""
@@ -317,7 +304,7 @@ class Trip:
         if self._budget <= 0 or now >= self._deadline:
             if is_probe:
                 fleet.health.gave_up(at, deployment)
-            return self._end(self._last or self._nothing_left(now))
+            return self._end(self._outcomes.best or self._nothing_left(now))
         return (yield from self._try(site, naming, is_probe=is_probe))
 
     def _try(self, site: Site, naming: Naming, *, is_probe: bool) -> Steps:
@@ -357,7 +344,7 @@ class Trip:
             if is_open and isinstance(outcome, Answered):
                 self._held = outcome.response
             told_s = self._told_s(outcome)
-            cooled_s = self._note(site, naming, verdict, told_s, now)
+            cooled_s = note_failure(fleet, site, naming.deployment, verdict, told_s, now)
             if is_probe:
                 fleet.health.gave_up(site.at, naming.deployment)
                 is_probe = False
@@ -454,8 +441,7 @@ class Trip:
         """Close an answer that still has its connection, before another one is opened or waited for."""
         if self._held is not None:
             held, self._held = self._held, None
-            if isinstance(self._last, Answered) and self._last.response is held:
-                self._last = None
+            self._outcomes.dropped(held)
             yield Discard(held)
 
     # -- what came of it
@@ -464,7 +450,7 @@ class Trip:
         health = self._fleet.health
         self._held = None
         health.went_well(site.at, naming.deployment, now, now - started)
-        _steer(self._fleet, site, naming.deployment, outcome.response, now)
+        steer(self._fleet, site, naming.deployment, outcome.response, now)
         self._record(site, naming, outcome, "served", started, now, 0.0)
         self.served = site
         for id_ in self._bounds.lost:
@@ -476,23 +462,11 @@ class Trip:
 
     def _came(self, outcome: Outcome, seen: Seen, verdict: Verdict) -> Came:
         """Whether another target may be asked; if not in any case, what the caller gets."""
-        self._latest = outcome
-        # The caller gets a real answer rather than none; and of a thing that nobody has, that of where it would be.
-        # So does he get one that a retry may cure, rather than what would stay as it is.
-        last = self._last
-        is_kept = isinstance(last, Answered) and (
-            bool(self._bounds.lost)
-            or not isinstance(outcome, Answered)
-            or (_is_retried(last.status) and not _is_retried(outcome.status))
-        )
-        if not is_kept and not (verdict.skips and self._last is not None):
-            self._last = outcome
-        moves_on = verdict.action == "next" and self._bounds.moves
         status = seen.status
+        self._outcomes.add(outcome, verdict, status, self._bounds)
+        moves_on = verdict.action == "next" and self._bounds.moves
         if self._bounds.lost and status == 404:
             moves_on = True
-        elif self._bounds.lost:
-            self._unsure = outcome
         if self._bounds.is_fixed and seen.code == "previous_response_not_found":
             moves_on = True
         self._may_have_run |= verdict.may_have_run and verdict.action == "next"
@@ -510,28 +484,9 @@ class Trip:
         other = self._fleet.by_name.get(name) if name is not None else None
         if other is None or other is site or not self._bounds.moves:
             return None
-        last = self._last
+        before = self._outcomes.best
         found = yield from self._ask(other.at, is_soft=False, is_forced=True)
-        return found if found is _OVER else self._end(self._last or last)
-
-    def _note(self, site: Site, naming: Naming, verdict: Verdict, told_s: float | None, now: float) -> float:
-        if verdict.skips:  # a deployment that is not there may be there in a minute; until then others come first
-            self._fleet.health.spend(site.at, naming.deployment, now, None)
-        if verdict.cools is None and not verdict.is_fault:
-            return 0.0
-        was_cooling = self._fleet.health.state(site.at, naming.deployment, now).until > now
-        cooled_s = self._fleet.health.went_wrong(
-            site.at,
-            naming.deployment,
-            now,
-            cools=verdict.cools,
-            is_fault=verdict.is_fault,
-            told_s=told_s,
-            reason=verdict.name,
-        )
-        if cooled_s and not was_cooling:
-            log_cooling(CoolingEvent(site.name, site.target.region, naming.deployment, verdict.name, cooled_s))
-        return cooled_s
+        return found if found is _OVER else self._end(self._outcomes.best or before)
 
     def _told_s(self, outcome: Outcome) -> float | None:
         if not isinstance(outcome, Answered) or outcome.status not in (429, 503):
@@ -619,49 +574,23 @@ class Trip:
 
     def _exhausted(self) -> Outcome:
         self.retry_s = self._recovery_s()
-        last = self._last
-        if self._bounds.lost and isinstance(last, Answered) and last.status == 404:
-            # It is missing where it was looked for, but may be where nobody could look.
-            last = self._unsure or (None if self._parked else last)
-        if last is not None:
-            if isinstance(last, Answered) and not _is_retried(last.status):
+        final = self._outcomes.final(self._bounds, is_anyone_parked=bool(self._parked))
+        if final is not None:
+            if isinstance(final, Answered) and not is_retried(final.status):
                 self.retry_s = None
             elif self.retry_s is None and self._is_another_free():
                 self.retry_s = 0.0  # who answered has to be left alone for longer, but another need not be
-            if isinstance(last, Failed) and self._is_used_up():
-                self._note_ran(last.error)
-            return last
+            if isinstance(final, Failed) and self._is_used_up():
+                self._note_ran(final.error)
+            return final
         if self._parked:
-            names = ", ".join(self._fleet.sites[at].name for at in self._parked)
-            return Refusal(
-                429,
-                "429",
-                f"All targets that serve this call are cooling down: {names}. Please retry after "
-                f"{max(1, round(self.retry_s or 0.0))} seconds.",
-                retry_after_s=self.retry_s or 0.0,
-            )
-        return self._nobody()
-
-    def _nobody(self) -> Refusal:
-        """Why no target serves the call: one reason if all have the same, else who has what."""
-        refusals = list(self._refusals.values())
-        if not refusals:
-            return Refusal(404, "NoTarget", "No target is left for this call: no condition of the plan fits it.")
-        if len({(refusal.status, refusal.code) for refusal in refusals}) == 1 and refusals[0].status == 400:
-            return refusals[0]
-        reasons = "\n".join(
-            f"  {self._fleet.sites[at].name}: {refusal.message}" for at, refusal in sorted(self._refusals.items())
-        )
-        return Refusal(404, "NoTargetServes", f"No target serves this call:\n{reasons}")
+            return all_cooling([self._fleet.sites[at].name for at in self._parked], self.retry_s or 0.0)
+        return nobody_serves(self._fleet, self._refusals)
 
     def _nothing_left(self, now: float) -> Outcome:
         if now >= self._deadline:
             return Late("the call's timeout was over before a target could be asked")
-        return Refusal(
-            503,
-            "AttemptsExhausted",
-            f"The plan's attempts for one call ({self._fleet.rules.attempts}) are used up by the retries before this.",
-        )
+        return used_up(self._fleet)
 
 
 def _budget(fleet: Fleet, retry: int) -> int:
@@ -676,32 +605,3 @@ def _budget(fleet: Fleet, retry: int) -> int:
     if bound is not None:
         return max(0, min(share, bound - retry * share))
     return min(_RETRY_ATTEMPTS, share) if retry else share
-
-
-def _is_retried(status: int) -> bool:
-    """Whether the SDK sends again what was answered so."""
-    return status in _RETRIED or status >= 500
-
-
-def _copied(error: Exception) -> Exception:
-    """An error to raise once more: one object raised by many calls would gather all of their tracebacks."""
-    try:
-        return copy(error)
-    except Exception:  # noqa: BLE001  a class that cannot be made again
-        return error
-
-
-def _steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
-    """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
-    is_told = False
-    for name, value in response.headers.raw:
-        if len(name) not in _LIMIT_LENGTHS or name.lower() not in _LIMITS:
-            continue
-        is_told = True
-        if not value.isdigit() or not value.strip(b"0"):  # all but the good news is rare, and read with care
-            found = limits(response.headers.get)
-            if found.is_spent:
-                fleet.health.spend(site.at, deployment, now, found.reset_s)
-                return
-    if is_told:
-        fleet.health.refill(site.at, deployment)

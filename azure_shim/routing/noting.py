@@ -1,0 +1,61 @@
+"""What an outcome says of its target, noted where all calls see it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azure_shim.observe.log import log_cooling
+from azure_shim.routing.fleet import Fleet, Site
+from azure_shim.values import CoolingEvent
+from azure_shim.wire.retry_after import limits
+from azure_shim.wire.verdict import Verdict
+
+__all__ = ["note_failure", "steer"]
+
+_LIMITS = frozenset(
+    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
+)
+_LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
+
+
+def note_failure(
+    fleet: Fleet, site: Site, deployment: str | None, verdict: Verdict, told_s: float | None, now: float
+) -> float:
+    """Note a failure; for how many seconds the target, or a part of it, gets no calls. A warning says when that begins.
+
+    ``told_s`` is the service's own word for how long.
+    """
+    health = fleet.health
+    if verdict.skips:  # a deployment that is not there may be there in a minute; until then others come first
+        health.spend(site.at, deployment, now, None)
+    if verdict.cools is None and not verdict.is_fault:
+        return 0.0
+    was_cooling = health.state(site.at, deployment, now).until > now
+    cooled_s = health.went_wrong(
+        site.at,
+        deployment,
+        now,
+        cools=verdict.cools,
+        is_fault=verdict.is_fault,
+        told_s=told_s,
+        reason=verdict.name,
+    )
+    if cooled_s and not was_cooling:
+        log_cooling(CoolingEvent(site.name, site.target.region, deployment, verdict.name, cooled_s))
+    return cooled_s
+
+
+def steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
+    """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
+    is_told = False
+    for name, value in response.headers.raw:
+        if len(name) not in _LIMIT_LENGTHS or name.lower() not in _LIMITS:
+            continue
+        is_told = True
+        if not value.isdigit() or not value.strip(b"0"):  # all but the good news is rare, and read with care
+            found = limits(response.headers.get)
+            if found.is_spent:
+                fleet.health.spend(site.at, deployment, now, found.reset_s)
+                return
+    if is_told:
+        fleet.health.refill(site.at, deployment)
