@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
 from azure_shim.values import Target
 
-__all__ = ["Branch", "Condition", "Group", "Node", "Plan", "Rules", "targets_of"]
+__all__ = ["Branch", "Condition", "Group", "Node", "Plan", "Rules", "targets_of", "with_headers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,16 @@ class Plan:
         """The targets within the residency."""
         wanted = self.rules.residency.items()
         return tuple(target for target in self.targets if wanted <= dict(target.tags).items())
+
+
+def with_headers(node: Node, headers: Mapping[str, str]) -> Node:
+    """``node`` with ``headers`` on every request to each target, unless the target has its own by such a name."""
+    if not isinstance(node, Target):
+        branches = tuple(replace(branch, node=with_headers(branch.node, headers)) for branch in node.branches)
+        return replace(node, branches=branches)
+    own = {name.lower() for name in node.headers}
+    added = {name: value for name, value in headers.items() if name.lower() not in own}
+    return replace(node, headers={**added, **node.headers})
 
 
 def targets_of(node: Node) -> Iterator[Target]:

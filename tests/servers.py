@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,10 @@ def chunk(content: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+FIN = b""
+"""What a script yields to close its connection in order."""
+RESET = b"<reset>"
+"""What a script yields to break its connection off, with an RST."""
 
 
 def event(content: str) -> bytes:
@@ -81,6 +86,8 @@ class ScriptedServer:
     tls: ssl.SSLContext | None = None
     keep_bodies: bool = True
     requests: list[Seen] = field(default_factory=list)
+    arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    """Released for every request that was read, which may be after its client has given up."""
     connections: int = 0
     closed: threading.Event = field(default_factory=threading.Event)
     """Set when a client has closed a connection that was being written to."""
@@ -125,9 +132,14 @@ class ScriptedServer:
             reader = connection.makefile("rb")
             while (seen := self._read(reader)) is not None:
                 self.requests.append(seen)
+                self.arrived.release()
                 for data in self.script(seen):
                     if not data:
                         connection.shutdown(socket.SHUT_RDWR)
+                        return
+                    if data is RESET:
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        reader.close()  # which else keeps the socket open
                         return
                     connection.sendall(data)
         except OSError:

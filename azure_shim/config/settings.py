@@ -13,7 +13,7 @@ from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMEN
 from azure_shim.config.files import config_from, load
 from azure_shim.config.reader import Reader
 from azure_shim.errors import ConfigurationError
-from azure_shim.plan import Plan
+from azure_shim.plan import Plan, with_headers
 from azure_shim.values import Deployments, Target
 from azure_shim.wire.endpoints import EndpointError, ParsedEndpoint, of_resource, parse
 from azure_shim.wire.request_line import DATED
@@ -124,13 +124,12 @@ class Settings:
         return copied
 
     def with_headers(self, headers: Mapping[str, str]) -> Settings:
-        """These settings with ``headers`` on every request to the target."""
+        """These settings with ``headers`` on every request to the target, or to each of several; its own win."""
         if not headers:
             return self
         if self.plan is not None:
-            raise ConfigurationError(
-                ["default_headers: would go to every target of config: give it to the targets that are to have it"]
-            )
+            plan = replace(self.plan, root=with_headers(self.plan.root, headers))
+            return replace(self, target=plan.inside[0], plan=plan)
         return replace(self, target=replace(self.target, headers=dict(headers)))
 
 

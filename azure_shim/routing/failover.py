@@ -129,7 +129,8 @@ class Trip:
         while True:
             yield from self._round()
             if self._final is not None:
-                return self._final
+                final, self._final = self._final, None  # whose stream will refer to this trip
+                return final
             if fleet.rules.on_exhausted != "wait" or self._budget <= 0:
                 break
             wait_s = self._recovery_s()

@@ -165,8 +165,7 @@ class Engine:
             key = request.extensions.get(CALL)
             retry = _retry_of(raw, names)
             call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
-            trip = exchange.trip = Trip(self.fleet, call, wishes)
-            return trip.run()
+            return exchange.begin(Trip(self.fleet, call, wishes)).run()
         if wishes.pin not in (None, self.target.name):
             return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
         if wishes.residency is not None:
@@ -328,6 +327,12 @@ class Exchange:
         """How long the caller waits for anything, a token too."""
         return limit_of(self.request)
 
+    def begin(self, trip: Trip) -> Trip:
+        """Remember the way of the call through several targets, and the body that each of them gets."""
+        stream, library = self.request.stream, self.library
+        self.trip, self._original = trip, stream if library.is_repeatable(stream) else library.OwnStream(stream)
+        return trip
+
     @property
     def body(self) -> Any:
         """The stream of the caller's own body, whatever is sent instead of it."""
@@ -376,12 +381,9 @@ class Exchange:
         """Give the request the body for this attempt: the caller's own, or what is to be sent instead of it."""
         request, peeked = self.request, self.peeked
         if self.trip is not None:
-            if self._original is None:
-                self._original = request.stream
-            else:
-                request.stream = self._original
-                if self._length is not None:
-                    request.headers["Content-Length"] = self._length
+            request.stream = self._original
+            if self._length is not None:
+                request.headers["Content-Length"] = self._length
         if body is None:
             if peeked is not None and peeked.rest is not None:  # another target wanted to see its start
                 start = b"".join(peeked.chunks)
@@ -423,7 +425,12 @@ class Exchange:
         return None if found == float("inf") else found
 
     def failed(self, error: Exception) -> Failed:
-        """No answer; whether the body can be sent again. One that was never begun can, even if only once."""
+        """No answer; whether the body can be sent again. One that was never begun can, even if only once.
+
+        Raises the error of the caller's own body as it is: no target is to blame for that.
+        """
+        if isinstance(self._original, self.library.OwnStream) and self._original.error is not None:
+            raise self._original.error
         mapped = self.library.mapped(error)
         if self.trip is None:
             return Failed(mapped)

@@ -63,6 +63,7 @@ class Library:
         self.Headers: Any = module.Headers
         self.URL: Any = module.URL
         self.ChunkStream = _chunk_stream(module)
+        self.OwnStream = _own_stream(module)
         self.errors = (module.TransportError, *_FOREIGN)
         self.ResumedStream, self.AsyncResumedStream = _resumed_streams(module)
         bounded, async_bounded = _bounded_streams(module)
@@ -124,6 +125,42 @@ def _chunk_stream(module: Any) -> Any:
                 yield chunk
 
     return ChunkStream
+
+
+def _own_stream(module: Any) -> Any:
+    """A caller's body that can be read only once; ``error`` is what it raised itself, which is not the network's."""
+
+    class OwnStream(module.SyncByteStream, module.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, upstream: Any) -> None:
+            self._upstream = upstream
+            self.error: BaseException | None = None
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._upstream
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.error = error
+                raise
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for chunk in self._upstream:
+                    yield chunk
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.error = error
+                raise
+
+        def close(self) -> None:
+            self._upstream.close()
+
+        async def aclose(self) -> None:
+            await self._upstream.aclose()
+
+    return OwnStream
 
 
 def _resumed_streams(module: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ import json
 from array import array
 from typing import Any
 
-__all__ = ["chat", "chunks", "embeddings", "uploaded"]
+__all__ = ["chat", "chunks", "embeddings", "response", "throttled", "uploaded"]
 
 
 def _encoded(value: Any) -> bytes:
@@ -48,6 +48,30 @@ def embeddings(count: int, dimensions: int) -> bytes:
     data = [{"object": "embedding", "index": index, "embedding": vector} for index in range(count)]
     usage = {"prompt_tokens": count, "total_tokens": count}
     return _encoded({"object": "list", "data": data, "model": "text-embedding-3-small", "usage": usage})
+
+
+def response() -> bytes:
+    """A response that is stored, and so can be had again by its id."""
+    text = {"type": "output_text", "text": "Four.", "annotations": []}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [text]}
+    return _encoded(
+        {
+            "id": "resp_00000000000000000000000000000001",
+            "object": "response",
+            "created_at": 1700000000,
+            "status": "completed",
+            "model": "gpt-4o",
+            "output": [message],
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+    )
+
+
+def throttled() -> bytes:
+    """The body of a 429."""
+    return _encoded({"error": {"code": "429", "message": "Rate limit is exceeded. Try again in 1 second."}})
 
 
 def uploaded(size_bytes: int) -> bytes:

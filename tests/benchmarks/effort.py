@@ -31,12 +31,13 @@ class Effort:
     upload_bytes: int = 300_000_000
     refresh_s: float = 3.0
     refreshes: int = 7
+    burst: int = 40  # calls of each of the most callers at once
     # In processes of their own, of which each takes a second to start.
     every_contender: bool = True
 
 
 FULL = Effort()
-QUICK = Effort(rounds=40, fewest_rounds=5, budget_s=5.0, processes=5, clients=200, refreshes=3)
+QUICK = Effort(rounds=40, fewest_rounds=5, budget_s=5.0, processes=5, clients=200, refreshes=3, burst=15)
 SMOKE = Effort(
     rounds=1,
     fewest_rounds=1,
@@ -54,5 +55,6 @@ SMOKE = Effort(
     upload_bytes=2_000_000,
     refresh_s=1.0,
     refreshes=1,
+    burst=2,
     every_contender=False,
 )

@@ -65,12 +65,13 @@ class _Connection(asyncio.Protocol):
         self.body_bytes = 0
 
 
-def _json_response(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+def _json_response(body: bytes, status: bytes = b"200 OK", headers: bytes = b"") -> bytes:
+    head = b"HTTP/1.1 %b\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    return head % (status, headers, len(body)) + body
 
 
-def _fixed(body: bytes) -> Answer:
-    response = _json_response(body)
+def _fixed(body: bytes, status: bytes = b"200 OK", headers: bytes = b"") -> Answer:
+    response = _json_response(body, status, headers)
     return lambda connection: connection.transport.write(response)
 
 
@@ -125,6 +126,10 @@ async def _serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     kinds: dict[str, Answer] = {
         "chat": _fixed(answers.chat()),
+        "chat 2": _fixed(answers.chat()),
+        "chat 3": _fixed(answers.chat()),
+        "responses": _fixed(answers.response()),
+        "throttled": _fixed(answers.throttled(), b"429 Too Many Requests", b"retry-after-ms: 200\r\n"),
         "stream": _streaming(options.chunks),
         "embeddings": _fixed(answers.embeddings(options.embeddings, options.dimensions)),
         "files": _counting,

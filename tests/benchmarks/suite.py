@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import calls, concurrency, idle, startup, tokens, upload
+from . import calls, concurrency, idle, many, startup, tokens, upload
 from .effort import Effort
 from .table import Row
 
@@ -24,4 +24,6 @@ BENCHMARKS: dict[str, Callable[[Effort], Iterator[Row]]] = {
     "upload": upload.upload,
     "refreshes": tokens.refreshes,
     "signing": tokens.signing,
+    "many": many.overhead,
+    "contention": many.contention,
 }
