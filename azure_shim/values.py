@@ -284,7 +284,8 @@ class Send(NamedTuple):
     ``headers`` are None to send the caller's, which then have no credential, or what is left of them without any.
     ``credential`` goes on top. ``body`` is None to send the caller's own. ``again`` says that the same was sent before.
     ``limit_s`` is how long to wait for each sign of life, ``head_s`` how long for the head alone, if that is less; None
-    for as long as the caller does.
+    for as long as the caller does. ``takes_in`` asks for a text that is answered to be read at once, since until it is
+    here another target's answer can still take its place.
     """
 
     address: Address
@@ -294,6 +295,7 @@ class Send(NamedTuple):
     again: bool = False
     limit_s: float | None = None
     head_s: float | None = None
+    takes_in: bool = False
 
     def __repr__(self) -> str:
         return f"Send({self.address!r})"
@@ -314,7 +316,9 @@ class Answered(NamedTuple):
 
     ``can_repeat`` says, of a 401 and of any answer to a call that has several targets, whether the request's body
     could be sent once more; of a 401, ``challenge`` is its ``WWW-Authenticate``. ``renamed`` is the model's name that
-    the target got and the one that the caller used, where the answer is to have the latter.
+    the target got and the one that the caller used, where the answer is to have the latter. ``taken_in`` says of a body
+    that was to be read at once whether that is all of it, or how it broke off; None if it was not read. ``limits`` are
+    the values of the headers that say what is left of the target's quota.
     """
 
     status: int
@@ -323,6 +327,8 @@ class Answered(NamedTuple):
     challenge: str = ""
     can_repeat: bool = False
     renamed: tuple[str, str] | None = None
+    taken_in: bool | Failed | None = None
+    limits: Sequence[bytes] = ()
 
 
 class Failed(NamedTuple):

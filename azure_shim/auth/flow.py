@@ -146,6 +146,7 @@ def send_signed(
     renewals: Renewals,
     limit_s: float | None = None,
     head_s: float | None = None,
+    takes_in: bool = False,
 ) -> Generator[Effect, Any, Answered | Failed | Refusal | Late]:
     """Send with the credential, and once more with a fresh token if Azure refuses the first one (401).
 
@@ -154,7 +155,7 @@ def send_signed(
     header = yield from attach(credential)
     if isinstance(header, (Refusal, Late)):
         return header
-    outcome = yield Send(address, headers, (header,), body, limit_s=limit_s, head_s=head_s)
+    outcome = yield Send(address, headers, (header,), body, False, limit_s, head_s, takes_in)
     assert isinstance(outcome, (Answered, Failed))
     if isinstance(outcome, Failed) or outcome.status != 401:
         return outcome
@@ -162,7 +163,7 @@ def send_signed(
     if isinstance(fresh, (Refusal, Late)):
         return outcome
     yield Discard(outcome.response)
-    again = yield Send(address, headers, (fresh,), body, again=True, limit_s=limit_s, head_s=head_s)
+    again = yield Send(address, headers, (fresh,), body, True, limit_s, head_s, takes_in)
     assert isinstance(again, (Answered, Failed))
     if isinstance(again, Answered):
         renewals.note(again.status)

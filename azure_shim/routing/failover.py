@@ -13,16 +13,17 @@ from typing import Any, NamedTuple, Union
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.bounds import FREE, bounds_of
 from azure_shim.routing.conditions import context_of
+from azure_shim.routing.first import First
 from azure_shim.routing.fleet import Fleet, Site, Wishes
 from azure_shim.routing.homes import answer_ids
-from azure_shim.routing.looking import look
+from azure_shim.routing.looking import WHOLE_200, is_text, look
 from azure_shim.routing.naming import name_at
 from azure_shim.routing.noting import note_failure, steer
 from azure_shim.routing.outcomes import Outcome, Outcomes, all_cooling, copied, is_retried, nobody_serves, used_up
 from azure_shim.routing.replay import may_repeat
-from azure_shim.routing.route import Call, Naming, Route
+from azure_shim.routing.route import Call, Naming, Route, name_deployment
 from azure_shim.routing.sessions import session_of
-from azure_shim.routing.tree import Came, Hold, Wanted
+from azure_shim.routing.tree import Came, Hold, Tree, Wanted
 from azure_shim.values import (
     Answered,
     Attempt,
@@ -61,7 +62,10 @@ class _Parked(NamedTuple):
 
 
 class Trip:
-    """One call on its way. ``attempts`` is what came of it so far; ``served`` the site that has answered."""
+    """One call on its way. ``attempts`` is what came of it so far; ``served`` the site that has answered.
+
+    ``first`` is the attempt that it begins with, where that was made already.
+    """
 
     __slots__ = (
         "_bounds",
@@ -70,6 +74,7 @@ class Trip:
         "_deadline",
         "_deferred",
         "_final",
+        "_first",
         "_fleet",
         "_has_waited",
         "_held",
@@ -88,9 +93,16 @@ class Trip:
         "wall",
     )
 
-    def __init__(self, fleet: Fleet, call: Call, wishes: Wishes, wall: Callable[[], float] = time.time) -> None:
-        self._fleet, self._call, self._wishes, self.wall = fleet, call, wishes, wall
-        started = fleet.clock()
+    def __init__(
+        self,
+        fleet: Fleet,
+        call: Call,
+        wishes: Wishes,
+        wall: Callable[[], float] = time.time,
+        first: First | None = None,
+    ) -> None:
+        self._fleet, self._call, self._wishes, self.wall, self._first = fleet, call, wishes, wall, first
+        started = fleet.clock() if first is None else first.started
         self._deadline = float("inf") if call.limit_s is None else started + call.limit_s
         self.attempts: list[Attempt] = []
         self.served: Site | None = None
@@ -213,8 +225,11 @@ class Trip:
         only = self._bounds.only
         if only is not None:
             return (yield from self._ask(only, is_soft=False, is_forced=True))
+        tree = self._fleet.tree
+        if tree.is_flat:
+            return (yield from self._walk_flat(tree))
         content, metadata, path = self._call.content, self._wishes.metadata, "/v1" + self._call.line.path
-        walk = self._fleet.tree.walk(
+        walk = tree.walk(
             Wanted(
                 is_fixed=self._bounds.is_fixed,
                 session=self._session,
@@ -236,6 +251,25 @@ class Trip:
         except StopIteration as end:
             found: Came | None = end.value
             return found
+
+    def _walk_flat(self, tree: Tree) -> Steps:
+        """The order of most plans, which is known at once."""
+        last: Came | None = None
+        first = self._first
+        order = tree.flat(self._session, is_fixed=self._bounds.is_fixed) if first is None else first.order
+        for at in order:
+            if first is not None and at == first.site.at:
+                self._namings[at] = first.naming
+                came: Came | None = yield from self._try(first.site, first.naming, is_probe=False)
+            else:
+                came = yield from self._ask(at)
+            if came is _OVER:
+                return came
+            if came is not None:
+                last = came
+                if not tree.moves_on(at, came):
+                    return came._replace(moves_on=False)
+        return last
 
     def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
@@ -268,13 +302,14 @@ class Trip:
 
     def _named(self, site: Site) -> Generator[Effect, Any, Naming | Refusal]:
         """What the call is at this target, or why it cannot be there."""
-        known = self._namings.get(site.at)
-        if known is not None:
-            return known
-        found = yield from name_at(site, self._call)
+        if site.is_plain:
+            found = site.addresses.refusal(self._call.line) or (
+                yield from name_deployment(self._call, site.target, wants_name=True)
+            )
+        else:
+            found = yield from name_at(site, self._call)
+            self._may_repeat = None  # what is sent decides, and here it may be another body
         self._namings[site.at] = found
-        if site.others:
-            self._may_repeat = None  # what is sent decides, and here it is another body
         if isinstance(found, Refusal):
             self._refusals[site.at] = found
         return found
@@ -288,13 +323,15 @@ class Trip:
         if self.attempts and not self._bounds.moves:
             return self._stop()
         fleet, site = self._fleet, self._fleet.sites[at]
-        naming = yield from self._named(site)
+        naming = self._namings.get(at)
+        if naming is None:
+            naming = yield from self._named(site)
         if isinstance(naming, Refusal):
             return None
         deployment, now = naming.deployment, fleet.clock()
-        state = fleet.health.state(at, deployment, now)
         is_probe = False
-        if not is_forced and self._bounds.moves:
+        if not is_forced and self._bounds.moves and not fleet.health.is_fit(at, deployment, now):
+            state = fleet.health.state(at, deployment, now)
             is_probe = state.is_probe and fleet.health.claim(at, deployment, now)
             if state.until > now or (state.is_probe and not is_probe):
                 self._parked[at] = _Parked(at, *fleet.health.parked(at, deployment, now))
@@ -313,21 +350,27 @@ class Trip:
         while True:
             yield from self._let_go()
             self._budget -= 1
-            started = fleet.clock()
-            fleet.health.enter(site.at)
+            first, self._first = self._first, None
+            started = fleet.clock() if first is None else first.started
+            if first is None:
+                fleet.health.enter(site.at)
             try:
                 limit_s, head_s = self._limits_s(target)
-                outcome = yield from self._sent(site, naming, limit_s, head_s)
-                token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)
                 can_follow = self._untried() > 1 and self._bounds.moves
-                error_s = max(min(_ERROR_S, (self._deadline - fleet.clock()) / 2), 0.001) if can_follow else None
-                seen, is_open = yield from look(
-                    outcome,
-                    self._call.line,
-                    is_replaceable=can_follow and self._repeats(),
-                    token_s=token_s,
-                    error_s=error_s,
+                is_replaceable = can_follow and self._repeats() and is_text(self._call.line)
+                outcome: Outcome = (
+                    (yield from self._sending(site, naming, limit_s, head_s, takes_in=is_replaceable))
+                    if first is None
+                    else first.outcome
                 )
+                if outcome.__class__ is Answered and outcome.taken_in is True:
+                    seen, is_open = WHOLE_200
+                else:
+                    token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)
+                    error_s = max(min(_ERROR_S, (self._deadline - fleet.clock()) / 2), 0.001) if can_follow else None
+                    seen, is_open = yield from look(
+                        outcome, self._call.line, is_replaceable=is_replaceable, token_s=token_s, error_s=error_s
+                    )
             except BaseException:
                 fleet.health.leave(site.at)
                 if is_probe:
@@ -363,18 +406,16 @@ class Trip:
                 return came
             yield from self._pause(wait_s)
 
-    def _sent(
-        self, site: Site, naming: Naming, limit_s: float | None, head_s: float | None
+    def _sending(
+        self, site: Site, naming: Naming, limit_s: float | None, head_s: float | None, *, takes_in: bool
     ) -> Generator[Effect, Any, Outcome]:
+        """The machine that sends the call to a target, with what signs it there."""
         call, target = self._call, site.target
         there = site.addresses.address(call.line, naming)
-        headers = site.headers(call.headers)
+        headers, body = site.headers(call.headers), naming.body
         if call.explicit or (target.credential.is_absent and target.headers):
-            outcome = yield Send(there, headers, call.explicit, naming.body, limit_s=limit_s, head_s=head_s)
-            assert isinstance(outcome, (Answered, Failed))
-            return outcome
-        signed = send_signed(target.credential, there, headers, naming.body, site.addresses.renewals, limit_s, head_s)
-        return (yield from signed)
+            return _sent(Send(there, headers, call.explicit, body, False, limit_s, head_s, takes_in))
+        return send_signed(target.credential, there, headers, body, site.addresses.renewals, limit_s, head_s, takes_in)
 
     def _limits_s(self, target: Target) -> tuple[float | None, float | None]:
         """How long this attempt may wait for each sign of life; and for a stream's first token, if that is less.
@@ -451,7 +492,7 @@ class Trip:
         health = self._fleet.health
         self._held = None
         health.went_well(site.at, naming.deployment, now, now - started)
-        steer(self._fleet, site, naming.deployment, outcome.response, now)
+        steer(self._fleet, site, naming.deployment, outcome, now)
         self._record(site, naming, outcome, "served", started, now, 0.0)
         self.served = site
         for id_ in self._bounds.lost:
@@ -592,6 +633,12 @@ class Trip:
         if now >= self._deadline:
             return Late("the call's timeout was over before a target could be asked")
         return used_up(self._fleet)
+
+
+def _sent(send: Send) -> Generator[Effect, Any, Outcome]:
+    outcome = yield send
+    assert isinstance(outcome, (Answered, Failed))
+    return outcome
 
 
 def _budget(fleet: Fleet, retry: int) -> int:

@@ -12,14 +12,14 @@ from random import Random
 from time import monotonic
 from typing import Any, NamedTuple
 
-from azure_shim.plan import Plan
+from azure_shim.plan import Plan, Rules
 from azure_shim.routing.health import Health
 from azure_shim.routing.homes import Homes
 from azure_shim.routing.route import Addresses
 from azure_shim.routing.tree import Tree
 from azure_shim.values import Attempt, Credential, Header, Target
 
-__all__ = ["METADATA", "NO_WISHES", "OURS", "PIN", "RESIDENCY", "Fleet", "Site", "Wishes", "fleet_of"]
+__all__ = ["METADATA", "NO_WISHES", "OURS", "PIN", "RESIDENCY", "Fleet", "Site", "Wishes", "fleet_of", "marks_of"]
 
 
 PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-portkey-metadata"
@@ -46,10 +46,18 @@ class Wishes(NamedTuple):
 NO_WISHES = Wishes()
 
 
+def marks_of(target: str | None, attempts: int) -> list[tuple[bytes, bytes, bytes]]:
+    """The headers that say on a response who served it and how many were asked: name, name in lower case, value."""
+    marks = [(b"x-azure-shim-attempts", b"x-azure-shim-attempts", b"%d" % attempts)]
+    if target is not None:
+        marks.append((b"x-azure-shim-target", b"x-azure-shim-target", target.encode()))
+    return marks
+
+
 class Site:
     """One target, by its number in the plan."""
 
-    __slots__ = ("addresses", "at", "extra", "name", "others", "own_names", "target")
+    __slots__ = ("addresses", "at", "extra", "is_plain", "marks", "name", "others", "own_names", "target")
 
     def __init__(self, at: int, target: Target) -> None:
         self.at, self.target, self.name = at, target, target.name
@@ -61,7 +69,11 @@ class Site:
         if isinstance(model, str):
             named = replace(target, deployments=lambda _: model, default_deployment=model, default_for=None)
         self.addresses = Addresses(named, at)
+        self.is_plain = not target.override_params and not target.is_openai
+        """Whether the call needs no more here than at a target of its own."""
         self.extra: list[Header] = [(name.encode(), value.encode()) for name, value in target.headers.items()]
+        self.marks = marks_of(target.name, 1)
+        """What a response is marked with that this target served at once."""
         self.own_names = frozenset(name.lower() for name, _ in self.extra)
 
     def headers(self, kept: list[Header] | None) -> list[Header] | None:
@@ -109,6 +121,9 @@ class Ran:
             return found if found is not None and found.until > self._clock() else None
 
 
+_NO_RULES = Rules()
+
+
 class Fleet:
     """A plan at work. ``clock`` gives monotonic seconds, ``now`` Unix time, for dates in Retry-After."""
 
@@ -124,6 +139,8 @@ class Fleet:
         """Whether a call's headers have to be looked at or changed."""
         self.share = sum(1 + site.target.retries for site in self.sites)
         """How many attempts it takes to ask every target."""
+        self.is_plain = self.tree.is_flat and len(self.sites) > 1 and replace(plan.rules, seed=None) == _NO_RULES
+        """Whether a call that asks for nothing in particular can go to any target."""
         self.homes = Homes(clock=clock)
         self.ran = Ran(clock)
         _all.add(self)

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from math import exp
 from random import Random
 from typing import Any, NamedTuple
@@ -139,6 +138,13 @@ class Health:
 
     # -- what a call asks
 
+    def is_fit(self, at: int, deployment: str | None, now: float) -> bool:
+        """Whether target ``at`` may be sent a call, and there is no reason to ask others first."""
+        site = self._sites[at]
+        if site.is_troubled or site.suspect_until > now:
+            return False
+        return not site.spent or site.spent.get(deployment, 0.0) <= now
+
     def state(self, at: int, deployment: str | None, now: float) -> State:
         """Whether target ``at`` may be sent a call for ``deployment``."""
         site = self._sites[at]
@@ -217,8 +223,9 @@ class Health:
         self._sites[at].in_flight.append(None)
 
     def leave(self, at: int) -> None:
-        with suppress(IndexError):  # a call that began before a fork is the parent's to count
-            self._sites[at].in_flight.pop()
+        in_flight = self._sites[at].in_flight
+        if in_flight:  # a call that began before a fork is the parent's to count
+            in_flight.pop()
 
     def went_well(self, at: int, deployment: str | None, now: float, duration_s: float) -> None:
         site = self._sites[at]
@@ -267,7 +274,9 @@ class Health:
         spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
 
     def refill(self, at: int, deployment: str | None) -> None:
-        self._sites[at].spent.pop(deployment, None)
+        spent = self._sites[at].spent
+        if spent:
+            spent.pop(deployment, None)
 
     def penalize(self, at: int, now: float) -> None:
         """An answer broke off in its middle."""

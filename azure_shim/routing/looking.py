@@ -11,12 +11,10 @@ from azure_shim.wire.events import FirstEvents
 from azure_shim.wire.request_line import RequestLine
 from azure_shim.wire.verdict import SEEN_200, Seen, failure_of, read_error
 
-__all__ = ["Looked", "look"]
+__all__ = ["WHOLE_200", "Looked", "is_text", "look"]
 
 # An error says what it is in some hundred bytes; what is longer is not kept while others are asked.
 _ERROR_BYTES = 1 << 20
-# An answer in JSON is taken in before it is handed on, since until then another target can still replace it.
-_ANSWER_BYTES = 8 << 20
 
 
 class Looked(NamedTuple):
@@ -28,8 +26,14 @@ class Looked(NamedTuple):
 
 # What they answer is JSON or subtitles, and small either way.
 _TEXTS = ("/audio/transcriptions", "/audio/translations")
-_OPEN_200, _WHOLE_200 = Looked(SEEN_200, is_open=True), Looked(SEEN_200)
+_OPEN_200, WHOLE_200 = Looked(SEEN_200, is_open=True), Looked(SEEN_200)
 Looking = Generator[Effect, Any, Looked]
+
+
+def is_text(line: RequestLine) -> bool:
+    """Whether the operation answers a text that comes whole, but for a stream of events."""
+    operation = line.operation
+    return operation is not None and (operation.answers_json or operation.path in _TEXTS)
 
 
 def look(
@@ -56,27 +60,17 @@ def look(
         content, ended = yield from _read(outcome, error_s)
         code, message, from_gateway = read_error(unpacked(content, _encoding(outcome)))
         return Looked(Seen(outcome.status, code, message, from_gateway=from_gateway), ended is False)
-    operation = line.operation
-    if operation is None or not (operation.answers_json or operation.path in _TEXTS) or not 200 <= outcome.status < 300:
+    if not is_text(line) or not 200 <= outcome.status < 300:
         return Looked(Seen(outcome.status), is_open=True)
     if outcome.content_type.startswith("text/html"):
         _, ended = yield from _read(outcome, error_s)
         return Looked(Seen(failure="malformed"), ended is False)
-    if not is_replaceable:
-        return _OPEN_200
-    if outcome.content_type.startswith("text/event-stream"):
+    if outcome.content_type.startswith("text/event-stream") and is_replaceable:
         return (yield from _look_at_events(outcome, token_s))
-    size = 0
-
-    def feed(chunk: bytes) -> bool:
-        nonlocal size
-        size += len(chunk)
-        return size > _ANSWER_BYTES
-
-    ended = yield Inspect(outcome.response, feed)
-    if ended is True:
-        return _WHOLE_200
-    return _OPEN_200 if ended is False else Looked(Seen(failure=failure_of(ended.error, in_body=True)))
+    taken_in = outcome.taken_in
+    if isinstance(taken_in, Failed):
+        return Looked(Seen(failure=failure_of(taken_in.error, in_body=True)))
+    return WHOLE_200 if taken_in else _OPEN_200
 
 
 def _look_at_events(outcome: Answered, limit_s: float | None) -> Looking:

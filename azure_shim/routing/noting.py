@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from azure_shim.observe.log import log_cooling
 from azure_shim.routing.fleet import Fleet, Site
-from azure_shim.values import CoolingEvent
+from azure_shim.values import Answered, CoolingEvent
 from azure_shim.wire.retry_after import limits
 from azure_shim.wire.verdict import Verdict
 
 __all__ = ["note_failure", "steer"]
-
-_LIMITS = frozenset(
-    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
-)
-_LIMIT_LENGTHS = frozenset(map(len, _LIMITS))
 
 
 def note_failure(
@@ -45,17 +38,14 @@ def note_failure(
     return cooled_s
 
 
-def steer(fleet: Fleet, site: Site, deployment: str | None, response: Any, now: float) -> None:
+def steer(fleet: Fleet, site: Site, deployment: str | None, answered: Answered, now: float) -> None:
     """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
-    is_told = False
-    for name, value in response.headers.raw:
-        if len(name) not in _LIMIT_LENGTHS or name.lower() not in _LIMITS:
-            continue
-        is_told = True
+    if not answered.limits:
+        return
+    for value in answered.limits:
         if not value.isdigit() or not value.strip(b"0"):  # all but the good news is rare, and read with care
-            found = limits(response.headers.get)
+            found = limits(answered.response.headers.get)
             if found.is_spent:
                 fleet.health.spend(site.at, deployment, now, found.reset_s)
                 return
-    if is_told:
-        fleet.health.refill(site.at, deployment)
+    fleet.health.refill(site.at, deployment)

@@ -6,7 +6,7 @@ from azure_shim.routing.homes import has_literal, is_stored
 from azure_shim.wire.json_model import find
 from azure_shim.wire.request_line import RequestLine
 
-__all__ = ["may_repeat"]
+__all__ = ["is_pure", "may_repeat"]
 
 # Whoever runs these twice pays twice and gets one answer; nothing else comes of it.
 _PURE = frozenset(
@@ -42,10 +42,14 @@ def may_repeat(line: RequestLine, content: bytes | None, policy: str) -> bool:
         return False
     if operation.method == "GET":
         return True
-    name = str(operation)
-    if name == "POST /responses":
+    if operation.path == "/responses" and operation.method == "POST":
         return content is not None and _leaves_nothing(line, content)
-    return name in _PURE and not is_stored(line, content)
+    return is_pure(line) and not is_stored(line, content)
+
+
+def is_pure(line: RequestLine) -> bool:
+    """Whether the operation leaves nothing behind, unless a chat completion is to be stored."""
+    return str(line.operation) in _PURE
 
 
 def _leaves_nothing(line: RequestLine, content: bytes) -> bool:

@@ -66,6 +66,8 @@ class _Branches:
         # A weight of 0 says: only when nothing else is left.
         self.used = [index for index in written if self.weights[index] > 0]
         self.spares = [index for index in written if self.weights[index] == 0]
+        self.ats = [child.at for child in self.children if isinstance(child, _Leaf)]
+        self.is_flat = len(self.ats) == len(self.children) and not group.wait_s and group.mode != "conditional"
         # With equal weights every order is as likely as any other.
         is_even = len({self.weights[index] for index in self.used}) == 1 and len(self.used) <= _FEW
         self.permutations = [list(order) for order in itertools.permutations(self.used)] if is_even else []
@@ -87,6 +89,30 @@ class Tree:
         self._health = health
         self._groups: dict[int, Group] = {}  # the nearest one around a target that has a list of statuses
         _note_lists(self._root, None, self._groups)
+        top = self._root
+        self._is_flat = isinstance(top, _Branches) and top.is_flat
+        self._orders: list[list[int]] = []  # where each is as likely as any other
+        if isinstance(top, _Branches) and top.is_flat and (top.group.mode, top.group.by) == ("loadbalance", "weight"):
+            spares = [top.ats[index] for index in top.spares]
+            self._orders = [[top.ats[index] for index in order] + spares for order in top.permutations]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether `flat` says all that a walk would."""
+        return self._is_flat
+
+    def flat(self, session: str | None, *, is_fixed: bool) -> Sequence[int]:
+        """The targets of one group, in the order in which a walk would ask them."""
+        root = self._root
+        assert isinstance(root, _Branches), "what is flat is one group"
+        return [root.ats[index] for index in self._order(root, session, is_fixed=is_fixed)]
+
+    def next_order(self) -> Sequence[int]:
+        """As `flat`, for a call that wants nothing in particular."""
+        orders = self._orders
+        if orders and self._health.is_even(self._health.clock()):
+            return orders[int(self._health.random.random() * len(orders))]
+        return self.flat(None, is_fixed=False)
 
     def moves_on(self, at: int, came: Came) -> bool:
         """Whether another target may be asked after target ``at``, for a call that is not on a walk."""
@@ -105,7 +131,7 @@ class Tree:
             chosen = _chosen(node, wanted)
             return None if chosen is None else (yield from self._visit(node.children[chosen], wanted))
         last: Came | None = None
-        order = self._order(node, wanted)
+        order = self._order(node, wanted.session, is_fixed=wanted.is_fixed)
         for index in order:
             child = node.children[index]
             came = yield from self._visit(child, wanted)
@@ -123,21 +149,21 @@ class Tree:
                 break
         return last
 
-    def _order(self, node: _Branches, wanted: Wanted) -> Sequence[int]:
+    def _order(self, node: _Branches, session: str | None, *, is_fixed: bool) -> Sequence[int]:
         mode = node.group.mode
         if mode == "single":
             return (0,)
         used = node.used
-        if mode == "loadbalance" and not wanted.is_fixed and len(used) > 1:
-            used = self._balanced(node, used, wanted)
+        if mode == "loadbalance" and not is_fixed and len(used) > 1:
+            used = self._balanced(node, used, session)
         return [*used, *node.spares] if node.spares else used
 
-    def _balanced(self, node: _Branches, used: list[int], wanted: Wanted) -> list[int]:
+    def _balanced(self, node: _Branches, used: list[int], session: str | None) -> list[int]:
         health, by = self._health, node.group.by
-        if wanted.session is not None:
+        if session is not None:
             names = {node.names[index]: index for index in used}
             weights = [(name, node.weights[index]) for name, index in names.items()]
-            kept = preferred(wanted.session, weights, lambda name: self._load(node.children[names[name]]))
+            kept = preferred(session, weights, lambda name: self._load(node.children[names[name]]))
             return [names[name] for name in kept]
         if by == "round_robin":
             turn = next(node.turns) % len(used)

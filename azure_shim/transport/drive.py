@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -35,6 +36,12 @@ from azure_shim.values import (
 )
 
 __all__ = ["AsyncDriver", "SyncDriver", "ask", "ask_async", "settle", "settle_async"]
+
+
+# What is looked at while it comes, and not first taken in.
+_NOT_WHOLE = ("text/event-stream", "text/html")
+# Of a longer answer the rest is handed on as it comes.
+_ANSWER_BYTES = 8 << 20
 
 
 class SyncDriver:
@@ -71,7 +78,10 @@ class SyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 self._open = transport.handle_request(request)
-                return self._exchange.answered(self._open)
+                answered = self._exchange.answered(self._open)
+                if effect.takes_in and answered.status == 200 and not answered.content_type.startswith(_NOT_WHOLE):
+                    return self._take_in(answered)
+                return answered
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
@@ -98,13 +108,39 @@ class SyncDriver:
             return None
         assert_never(effect)
 
+    def _take_in(self, answered: Answered) -> Answered:
+        """Read a text whole, unless it is long."""
+        exchange, response = self._exchange, answered.response
+        upstream = response.stream
+        rest = iter(upstream)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            for chunk in rest:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > _ANSWER_BYTES:
+                    exchange.inspected(response, chunks, rest, None)
+                    return answered._replace(taken_in=False)
+        except exchange.library.errors as error:
+            failed = exchange.failed(error)
+            exchange.inspected(response, chunks, None, failed.error)
+            upstream.close()
+            self._open = None
+            return answered._replace(taken_in=failed)
+        upstream.close()
+        self._open = None
+        exchange.inspected(response, chunks, None, None)
+        status, kind, _, _, can_repeat, _, _, limits = answered
+        return Answered(status, kind, response, "", can_repeat, None, True, limits)
+
     def _inspect(self, effect: Inspect) -> bool | Failed:
         exchange, response, limit_s = self._exchange, effect.response, effect.limit_s
         chunks: list[bytes] = []
         upstream = response.stream
         rest = iter(upstream)
         error: Exception | None = None
-        with hurried(response, limit_s):
+        with nullcontext() if limit_s is None else hurried(response, limit_s):
             try:
                 for chunk in rest:
                     chunks.append(chunk)
@@ -159,7 +195,10 @@ class AsyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 self._open = await transport.handle_async_request(request)
-                return self._exchange.answered(self._open)
+                answered = self._exchange.answered(self._open)
+                if effect.takes_in and answered.status == 200 and not answered.content_type.startswith(_NOT_WHOLE):
+                    return await self._take_in(answered)
+                return answered
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
@@ -185,6 +224,32 @@ class AsyncDriver:
             await anyio.sleep(effect.seconds)
             return None
         assert_never(effect)
+
+    async def _take_in(self, answered: Answered) -> Answered:
+        """Read a text whole, unless it is long."""
+        exchange, response = self._exchange, answered.response
+        upstream = response.stream
+        rest = aiter(upstream)
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in rest:
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > _ANSWER_BYTES:
+                    exchange.inspected(response, chunks, rest, None)
+                    return answered._replace(taken_in=False)
+        except exchange.library.errors as error:
+            failed = exchange.failed(error)
+            exchange.inspected(response, chunks, None, failed.error)
+            await upstream.aclose()
+            self._open = None
+            return answered._replace(taken_in=failed)
+        await upstream.aclose()
+        self._open = None
+        exchange.inspected(response, chunks, None, None)
+        status, kind, _, _, can_repeat, _, _, limits = answered
+        return Answered(status, kind, response, "", can_repeat, None, True, limits)
 
     async def _inspect(self, effect: Inspect) -> bool | Failed:
         exchange, response, limit_s = self._exchange, effect.response, effect.limit_s

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.failover import Trip
+from azure_shim.routing.first import First, is_plain, try_first
 from azure_shim.routing.fleet import NO_WISHES, OURS, RESIDENCY, Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.library import Library, Peeked, Streams
-from azure_shim.transport.watch import Watch, mark
+from azure_shim.transport.private import values_of
+from azure_shim.transport.watch import Watch, mark, mark_first
 from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Origin, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
@@ -32,6 +35,10 @@ REFUSED = "x-azure-shim-refused"
 # session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
 _OURS = tuple(name.encode() for name in OURS)
+# What an answer says is left of its target's quota.
+_LIMITS = frozenset(
+    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
+)
 _RETRY_COUNT = b"x-stainless-retry-count"
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
@@ -165,7 +172,11 @@ class Engine:
             key = request.extensions.get(CALL)
             retry = _retry_of(raw, names)
             call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
-            return exchange.begin(Trip(self.fleet, call, wishes)).run()
+            exchange.begin(call.limit_s, self.fleet.clock)
+            if wishes == NO_WISHES and is_plain(self.fleet, call):
+                return _first(exchange, self.fleet, call)
+            trip = exchange.trip = Trip(self.fleet, call, wishes)
+            return trip.run()
         if wishes.pin not in (None, self.target.name):
             return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
         if wishes.residency is not None:
@@ -239,6 +250,16 @@ class Engine:
         return outcome
 
 
+def _first(exchange: Exchange, fleet: Fleet, call: Call) -> Route:
+    first = yield from try_first(fleet, call)
+    if first is not None and first.is_over:
+        exchange.first = first
+        outcome: Answered = first.outcome
+        return outcome
+    trip = exchange.trip = Trip(fleet, call, NO_WISHES, first=first)
+    return (yield from trip.run())
+
+
 def _follow_elsewhere(request: Any) -> Route:
     headers = [header for header in request.headers.raw if header[0].lower() in _UNSIGNED]
     origin, authority = _origin_of(request.url), request.url.netloc.decode("ascii")
@@ -271,6 +292,8 @@ def _wishes_of(raw: list[Header], names: list[bytes]) -> Wishes:
 
 def _retry_of(raw: list[Header], names: list[bytes]) -> int:
     """How often the SDK has sent a call before."""
+    if _RETRY_COUNT not in names or raw[names.index(_RETRY_COUNT)][1] == b"0":
+        return 0
     text = _value(raw, names, _RETRY_COUNT)
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
 
@@ -295,12 +318,16 @@ class Exchange:
         "_begun",
         "_bounded",
         "_broken",
+        "_can_repeat",
+        "_clock",
+        "_deadline",
         "_length",
         "_original",
         "_own_s",
         "_resumed",
         "_watched",
         "engine",
+        "first",
         "library",
         "line",
         "peeked",
@@ -312,6 +339,10 @@ class Exchange:
         self.engine, self.library, self.request = engine, engine.library, request
         self.line: RequestLine | None = None
         self.trip: Trip | None = None
+        self.first: First | None = None
+        """The attempt that was all that the call needed."""
+        self._clock: Callable[[], float] = time.monotonic
+        self._deadline: float | None = None
         """The call's way through several targets, if there are several."""
         self._resumed, self._bounded, self._begun, self._watched = streams
         self.peeked: Peeked | None = None
@@ -319,6 +350,7 @@ class Exchange:
         self._after_head: tuple[dict[str, float | None], float | None] | None = None
         self._broken: tuple[Exception, ...] = ()
         self._original: Any = None
+        self._can_repeat = False
         self._length: str | None = None
         self._own_s: float | None = None
 
@@ -327,11 +359,12 @@ class Exchange:
         """How long the caller waits for anything, a token too."""
         return limit_of(self.request)
 
-    def begin(self, trip: Trip) -> Trip:
-        """Remember the way of the call through several targets, and the body that each of them gets."""
+    def begin(self, limit_s: float | None, clock: Callable[[], float]) -> None:
+        """Remember the body that each of several targets gets, and until when they may take."""
         stream, library = self.request.stream, self.library
-        self.trip, self._original = trip, stream if library.is_repeatable(stream) else library.OwnStream(stream)
-        return trip
+        self._can_repeat = library.is_repeatable(stream)
+        self._original = stream if self._can_repeat else library.OwnStream(stream)
+        self._clock, self._deadline = clock, None if limit_s is None else clock() + limit_s
 
     @property
     def body(self) -> Any:
@@ -380,7 +413,7 @@ class Exchange:
     def _set_body(self, body: Body | None) -> None:
         """Give the request the body for this attempt: the caller's own, or what is to be sent instead of it."""
         request, peeked = self.request, self.peeked
-        if self.trip is not None:
+        if self._original is not None:
             request.stream = self._original
             if self._length is not None:
                 request.headers["Content-Length"] = self._length
@@ -408,21 +441,25 @@ class Exchange:
             self._after_head = None
         content_type = response.headers.get("content-type") or ""
         if self._answers_json() and not content_type.startswith("text/event-stream"):
-            limit_s = self.limit_s if self.trip is None else self._left_s(self.trip)
+            limit_s = self.limit_s if self._original is None else self._left_s()
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
         status = response.status_code
         if status != 401:
-            can_repeat = self.trip is not None and self.library.is_repeatable(self.body)
-            return Answered(status, content_type, response, "", can_repeat)
+            if self._original is None:
+                return Answered(status, content_type, response)
+            told = values_of(response.headers, _LIMITS)
+            return Answered(status, content_type, response, "", self._can_repeat, limits=told)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
 
-    def _left_s(self, trip: Trip) -> float | None:
+    def _left_s(self) -> float | None:
         """How long an answer that comes whole may take from its head on: the call's deadline, or the target's own."""
-        left, own = max(trip.left_s(), 0.001), self._own_s
-        found = left if own is None else min(left, own)
-        return None if found == float("inf") else found
+        own = self._own_s
+        if self._deadline is None:
+            return own
+        left = max(self._deadline - self._clock(), 0.001)
+        return left if own is None else min(left, own)
 
     def failed(self, error: Exception) -> Failed:
         """No answer; whether the body can be sent again. One that was never begun can, even if only once.
@@ -432,10 +469,10 @@ class Exchange:
         if isinstance(self._original, self.library.OwnStream) and self._original.error is not None:
             raise self._original.error
         mapped = self.library.mapped(error)
-        if self.trip is None:
+        if self._original is None:
             return Failed(mapped)
         if failure_of(mapped) not in UNSENT:
-            return Failed(mapped, self.library.is_repeatable(self.body))
+            return Failed(mapped, self._can_repeat)
         if self.peeked is not None and isinstance(self.request.stream, self._resumed):
             self.peeked.rest = self.request.stream.give_back()
         return Failed(mapped, can_repeat=True)
@@ -462,7 +499,9 @@ class Exchange:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
             raise error
         response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
-        if self.trip is not None:
+        if self.first is not None:
+            mark_first(response, self.first)
+        elif self.trip is not None:
             for error in self._broken:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
             mark(response, self.trip)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of"]
+__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of", "values_of"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -35,14 +35,22 @@ def is_replayable(stream: Any) -> bool:
     return all(isinstance(file, (bytes, str)) or (hasattr(file, "seekable") and file.seekable()) for file in files)
 
 
-def add_headers(headers: Any, added: list[tuple[bytes, bytes]]) -> None:
-    """Add headers that nobody else writes, and whose names are in lower case, to those of a response."""
+def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
+    """Add headers that nobody else writes to those of a response: name, name in lower case, value."""
     kept = getattr(headers, "_list", None)
-    if isinstance(kept, list) and all(len(entry) == 3 for entry in kept[:1]):
-        kept += [(name, name, value) for name, value in added]
+    if kept.__class__ is list and (not kept or len(kept[0]) == 3):
+        kept += added
         return
-    for name, value in added:
+    for name, _, value in added:
         headers[name.decode()] = value.decode("latin-1")
+
+
+def values_of(headers: Any, names: frozenset[bytes]) -> list[bytes]:
+    """The values of the headers by these names, which are in lower case."""
+    kept = getattr(headers, "_list", None)
+    if kept.__class__ is list and (not kept or len(kept[0]) == 3):
+        return [value for _, name, value in kept if name in names]
+    return [value for name, value in headers.raw if name.lower() in names]
 
 
 @contextmanager

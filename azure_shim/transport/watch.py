@@ -6,15 +6,17 @@ import math
 from typing import Any
 
 from azure_shim.routing.failover import Trip
+from azure_shim.routing.first import First
+from azure_shim.routing.fleet import marks_of
 from azure_shim.routing.homes import AnswerIds
 from azure_shim.transport.private import add_headers
+from azure_shim.values import Attempt
 from azure_shim.wire.model_names import ModelBack
 
-__all__ = ["ATTEMPTS", "Watch", "mark"]
+__all__ = ["ATTEMPTS", "Watch", "mark", "mark_first"]
 
 ATTEMPTS = "azure_shim.attempts"
 """Where a response's attempts are found in its ``extensions``; on an error without a response, an attribute."""
-_TARGET, _COUNT = b"x-azure-shim-target", b"x-azure-shim-attempts"
 
 
 class Watch:
@@ -55,13 +57,20 @@ class Watch:
         self.leave()  # an answer that was dropped without being closed keeps nobody busy
 
 
+def mark_first(response: Any, first: First) -> None:
+    """As `mark`, of a call that its first attempt has served."""
+    site = first.site
+    response.extensions[ATTEMPTS] = (
+        Attempt(site.name, site.target.region, first.naming.deployment, 200, "served", 0.0, first.duration_s),
+    )
+    add_headers(response.headers, site.marks)
+
+
 def mark(response: Any, trip: Trip) -> None:
     """Write who served, and what was tried, onto a response; and when to come again if nobody can serve now."""
     attempts = tuple(trip.attempts)
     response.extensions[ATTEMPTS] = attempts
-    added = [(_COUNT, b"%d" % len(attempts))]
-    if attempts:
-        added.append((_TARGET, attempts[-1].target.encode()))
+    added = marks_of(attempts[-1].target if attempts else None, len(attempts))
     if trip.retry_s is not None:
         wait_s = max(trip.retry_s, 0.0)
         headers = response.headers

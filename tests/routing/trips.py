@@ -87,7 +87,8 @@ class Reply:
 
     def outcome(self) -> Answered:
         self.is_closed = False
-        return Answered(self.status_code, self.kind, self, self.challenge, self.can_repeat)
+        told = [self.headers[name].encode() for name in LIMITS if name in self.headers]
+        return Answered(self.status_code, self.kind, self, self.challenge, self.can_repeat, limits=told)
 
     def inspected(self, feed: Callable[[bytes], bool]) -> bool | Failed:
         """As a driver does it: True at the end, where the connection is free again."""
@@ -95,6 +96,9 @@ class Reply:
             return False
         self.is_closed = True
         return True if self.breaks is None else Failed(self.breaks, self.can_repeat)
+
+
+LIMITS = ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "azure-openai-deployment-utilization")
 
 
 def events(*frames: Any, **fields: Any) -> Reply:
@@ -256,7 +260,16 @@ class Run:
         outcome = does.outcome()
         if isinstance(does, Reply):
             self._open = does
+        if send.takes_in and isinstance(outcome, Answered) and outcome.status == 200:
+            return self._taken_in(outcome)
         return outcome
+
+    def _taken_in(self, outcome: Answered) -> Answered:
+        """The answer with its body read, as the drivers read a text."""
+        if outcome.content_type.startswith(("text/event-stream", "text/html")):
+            return outcome
+        taken_in = self._performed(Inspect(outcome.response, lambda _: False))
+        return outcome._replace(taken_in=taken_in)
 
     def _performed(self, effect: Any) -> Any:
         if isinstance(effect, Inspect):
