@@ -181,8 +181,8 @@ class OpenAI(_Shim, openai.OpenAI):
         azure_deployment, deployment_id: the deployment for all models that ``deployments`` does not name.
         config: several targets, each with the arguments of its own, and how they are chosen from: a dict in the format
             of the Portkey gateway (``{"strategy": {"mode": "fallback"}, "targets": [...]}``), `Fallback`,
-            `LoadBalance` or `Conditional`, or the path of a TOML or JSON file; else ``AZURE_SHIM_CONFIG``. The other
-            arguments are then inherited by its targets.
+            `LoadBalance` or `Conditional`, or the path of a TOML or JSON file; else ``AZURE_SHIM_CONFIG``. Its Azure
+            targets inherit the other arguments but for an endpoint, of which each has its own.
         http_client: a client of httpx or httpx2 whose connections, proxies, hooks and timeout are used; it is neither
             changed nor closed.
 

@@ -318,7 +318,7 @@ class Answered(NamedTuple):
     could be sent once more; of a 401, ``challenge`` is its ``WWW-Authenticate``. ``renamed`` is the model's name that
     the target got and the one that the caller used, where the answer is to have the latter. ``taken_in`` says of a body
     that was to be read at once whether that is all of it, or how it broke off; None if it was not read. ``limits`` are
-    the values of the headers that say what is left of the target's quota.
+    values of the headers that say what is left of the target's quota: those that do not simply say that something is.
     """
 
     status: int

@@ -6,14 +6,13 @@ A `Trip` is the state of one call, a `Fleet` what all calls share. As in `route`
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.bounds import FREE, bounds_of
 from azure_shim.routing.conditions import context_of
-from azure_shim.routing.first import First
 from azure_shim.routing.fleet import Fleet, Site, Wishes
 from azure_shim.routing.homes import answer_ids
 from azure_shim.routing.looking import WHOLE_200, is_text, look
@@ -39,7 +38,7 @@ from azure_shim.values import (
 from azure_shim.wire.retry_after import retry_after_s
 from azure_shim.wire.verdict import SEEN_200, SERVED, Seen, Verdict, judge
 
-__all__ = ["Trip"]
+__all__ = ["First", "Trip"]
 
 _RETRY_ATTEMPTS = 2  # of a retry of the SDK's, whose first run has asked everybody
 _WAITED_ATTEMPTS = 50  # of a call that waits for as long as its caller does
@@ -59,6 +58,16 @@ class _Parked(NamedTuple):
     at: int
     until: float
     told: bool
+
+
+class First(NamedTuple):
+    """An attempt that was made: what came of which target, and in which order the others are to be asked."""
+
+    site: Site
+    naming: Naming
+    outcome: Outcome
+    started: float
+    order: Sequence[int]
 
 
 class Trip:

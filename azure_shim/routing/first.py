@@ -6,19 +6,19 @@ no session, no earlier attempt. That is most of what several targets cost over o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Protocol
 
 from azure_shim.auth.flow import send_signed
-from azure_shim.routing.fleet import Fleet, Site
+from azure_shim.routing.failover import First, Trip
+from azure_shim.routing.fleet import NO_WISHES, Fleet, Site
 from azure_shim.routing.looking import is_text
 from azure_shim.routing.noting import steer
 from azure_shim.routing.replay import is_pure
-from azure_shim.routing.route import Call, Naming, name_deployment
-from azure_shim.values import Answered, Effect, Refusal
+from azure_shim.routing.route import Call, Naming, Route, name_deployment
+from azure_shim.values import Answered
 from azure_shim.wire.request_line import RequestLine
 
-__all__ = ["First", "is_plain", "try_first"]
+__all__ = ["Holder", "is_plain", "try_first"]
 
 # Lines are kept, and compared by identity.
 _known: dict[RequestLine, bool] = {}
@@ -27,22 +27,14 @@ _KEPT_LINES = 4096
 _SEARCHED_BYTES = 1 << 18
 # Members that bind a call to a target, or say that another answer could not take the place of this one. A body in which
 # any of them stands, if only as a word, goes the long way.
-_TELLING = (b'"stream":true', b'"stream": true', b'"store"', b"file_id", b"prompt_cache_key", b'"user":', b'"user" ')
+_TELLING = (b'"stream":true', b'"stream": true', b'"store"', b"file_id", b"prompt_cache_key", b'"user":')
 
 
-class First(NamedTuple):
-    """An attempt that was made: what came of which target, and in which order the others are to be asked.
+class Holder(Protocol):
+    """Where is kept how a call was served: by its first attempt, which took so many seconds, or by a trip."""
 
-    ``duration_s`` is how long it took, if it went well, which is when ``is_over``.
-    """
-
-    site: Site
-    naming: Naming
-    outcome: Any
-    started: float
-    order: Sequence[int]
-    is_over: bool = False
-    duration_s: float = 0.0
+    first: tuple[Site, Naming, float] | None
+    trip: Trip | None
 
 
 def is_plain(fleet: Fleet, call: Call) -> bool:
@@ -69,42 +61,43 @@ def _is_plain_line(line: RequestLine) -> bool:
     return known
 
 
-def try_first(fleet: Fleet, call: Call) -> Generator[Effect, Any, First | None]:
-    """Ask the target whose turn it is; None if that is not fit to be asked, or does not serve the call."""
+def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
+    """Ask the target whose turn it is; what came of it is ``holder.first`` if it has served, else a `Trip` goes on."""
     order = fleet.tree.next_order()
     at = order[0]
     site, health = fleet.sites[at], fleet.health
-    if not site.is_plain or site.addresses.refusal(call.line) is not None:
-        return None
-    target = site.target
-    naming = yield from name_deployment(call, target, wants_name=True)
-    if naming.__class__ is Refusal:
-        return None
-    assert isinstance(naming, Naming)
-    started = fleet.clock()
-    if not health.is_fit(at, naming.deployment, started):
-        return None
-    there, addresses = site.addresses.address(call.line, naming), site.addresses
-    health.enter(at)
-    try:
-        outcome = yield from send_signed(
-            target.credential,
-            there,
-            site.headers(call.headers),
-            naming.body,
-            addresses.renewals,
-            target.timeout_s,
-            None,
-            takes_in=True,
-        )
-    except BaseException:
-        health.leave(at)
-        raise
-    if outcome.__class__ is Answered and outcome.taken_in is True:
-        health.leave(at)
-        now = fleet.clock()
-        duration_s = now - started
-        health.went_well(at, naming.deployment, now, duration_s)
-        steer(fleet, site, naming.deployment, outcome, now)
-        return First(site, naming, outcome, started, order, True, duration_s)
-    return First(site, naming, outcome, started, order)
+    addresses = site.addresses
+    first: First | None = None
+    if site.is_plain and addresses.refusal(call.line) is None:
+        target = site.target
+        naming = yield from name_deployment(call, target, wants_name=True)
+        started = fleet.clock()
+        if naming.__class__ is Naming and health.is_fit(at, naming.deployment, started):
+            assert isinstance(naming, Naming)
+            health.enter(at)
+            try:
+                outcome = yield from send_signed(
+                    target.credential,
+                    addresses.address(call.line, naming),
+                    site.headers(call.headers),
+                    naming.body,
+                    addresses.renewals,
+                    target.timeout_s,
+                    None,
+                    True,
+                )
+            except BaseException:
+                health.leave(at)
+                raise
+            if outcome.__class__ is Answered and outcome.taken_in is True:
+                assert isinstance(outcome, Answered)
+                now = fleet.clock()
+                health.leave(at)
+                health.went_well(at, naming.deployment, now, now - started)
+                if outcome.limits or health.has_spent(at):
+                    steer(fleet, site, naming.deployment, outcome, now)
+                holder.first = (site, naming, now - started)
+                return outcome
+            first = First(site, naming, outcome, started, order)
+    trip = holder.trip = Trip(fleet, call, NO_WISHES, first=first)
+    return (yield from trip.run())

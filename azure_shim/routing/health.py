@@ -232,7 +232,10 @@ class Health:
         known = site.latency_s
         site.latency_s = duration_s if known is None else known + 0.2 * (duration_s - known)
         site.measured_at = now
-        self._count(site, now, is_fault=False)
+        if now - site.window_at > _WINDOW_S:
+            self._count(site, now, is_fault=False)
+        else:
+            site.total += 1
         if not site.is_troubled:
             return
         with site.lock:
@@ -273,10 +276,13 @@ class Health:
             spent.clear()
         spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
 
+    def has_spent(self, at: int) -> bool:
+        """Whether a limit of the target was used up and has not been seen whole again."""
+        return bool(self._sites[at].spent)
+
     def refill(self, at: int, deployment: str | None) -> None:
-        spent = self._sites[at].spent
-        if spent:
-            spent.pop(deployment, None)
+        """The target's limit for ``deployment`` is not used up, or no longer."""
+        self._sites[at].spent.pop(deployment, None)
 
     def penalize(self, at: int, now: float) -> None:
         """An answer broke off in its middle."""

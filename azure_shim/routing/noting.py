@@ -5,7 +5,7 @@ from __future__ import annotations
 from azure_shim.observe.log import log_cooling
 from azure_shim.routing.fleet import Fleet, Site
 from azure_shim.values import Answered, CoolingEvent
-from azure_shim.wire.retry_after import limits
+from azure_shim.wire.retry_after import NOTHING_SAID, limits
 from azure_shim.wire.verdict import Verdict
 
 __all__ = ["note_failure", "steer"]
@@ -39,13 +39,12 @@ def note_failure(
 
 
 def steer(fleet: Fleet, site: Site, deployment: str | None, answered: Answered, now: float) -> None:
-    """Note what an answer says of its deployment's limits, so that a 429 need not come first."""
-    if not answered.limits:
+    """Note that an answer says that its deployment's limits are used up, so that a 429 need not come first."""
+    health = fleet.health
+    if not answered.limits and not health.has_spent(site.at):
         return
-    for value in answered.limits:
-        if not value.isdigit() or not value.strip(b"0"):  # all but the good news is rare, and read with care
-            found = limits(answered.response.headers.get)
-            if found.is_spent:
-                fleet.health.spend(site.at, deployment, now, found.reset_s)
-                return
-    fleet.health.refill(site.at, deployment)
+    found = limits(answered.response.headers.get)
+    if found.is_spent:
+        health.spend(site.at, deployment, now, found.reset_s)
+    elif found != NOTHING_SAID:
+        health.refill(site.at, deployment)

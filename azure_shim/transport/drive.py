@@ -78,8 +78,9 @@ class SyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 self._open = transport.handle_request(request)
-                answered = self._exchange.answered(self._open)
-                if effect.takes_in and answered.status == 200 and not answered.content_type.startswith(_NOT_WHOLE):
+                is_taken_in = effect.takes_in and self._open.status_code == 200
+                answered = self._exchange.answered(self._open, is_taken_in=is_taken_in)
+                if is_taken_in and not answered.content_type.startswith(_NOT_WHOLE):
                     return self._take_in(answered)
                 return answered
             except self._exchange.library.errors as error:
@@ -114,11 +115,13 @@ class SyncDriver:
         upstream = response.stream
         rest = iter(upstream)
         chunks: list[bytes] = []
-        size = 0
+        size, clock, ends_at = 0, exchange.clock, exchange.ends_at
         try:
             for chunk in rest:
                 chunks.append(chunk)
                 size += len(chunk)
+                if clock() > ends_at:
+                    raise exchange.overdue("the answer did not end within the read timeout after it began")
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
                     return answered._replace(taken_in=False)
@@ -130,7 +133,7 @@ class SyncDriver:
             return answered._replace(taken_in=failed)
         upstream.close()
         self._open = None
-        exchange.inspected(response, chunks, None, None)
+        response.stream = exchange.library.ChunkStream(tuple(chunks))
         status, kind, _, _, can_repeat, _, _, limits = answered
         return Answered(status, kind, response, "", can_repeat, None, True, limits)
 
@@ -195,8 +198,9 @@ class AsyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 self._open = await transport.handle_async_request(request)
-                answered = self._exchange.answered(self._open)
-                if effect.takes_in and answered.status == 200 and not answered.content_type.startswith(_NOT_WHOLE):
+                is_taken_in = effect.takes_in and self._open.status_code == 200
+                answered = self._exchange.answered(self._open, is_taken_in=is_taken_in)
+                if is_taken_in and not answered.content_type.startswith(_NOT_WHOLE):
                     return await self._take_in(answered)
                 return answered
             except self._exchange.library.errors as error:
@@ -231,11 +235,13 @@ class AsyncDriver:
         upstream = response.stream
         rest = aiter(upstream)
         chunks: list[bytes] = []
-        size = 0
+        size, clock, ends_at = 0, exchange.clock, exchange.ends_at
         try:
             async for chunk in rest:
                 chunks.append(chunk)
                 size += len(chunk)
+                if clock() > ends_at:
+                    raise exchange.overdue("the answer did not end within the read timeout after it began")
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
                     return answered._replace(taken_in=False)
@@ -247,7 +253,7 @@ class AsyncDriver:
             return answered._replace(taken_in=failed)
         await upstream.aclose()
         self._open = None
-        exchange.inspected(response, chunks, None, None)
+        response.stream = exchange.library.ChunkStream(tuple(chunks))
         status, kind, _, _, can_repeat, _, _, limits = answered
         return Answered(status, kind, response, "", can_repeat, None, True, limits)
 
@@ -268,7 +274,7 @@ class AsyncDriver:
             except exchange.library.errors as raised:
                 error = raised
         if scope.cancelled_caught:
-            error = exchange.overdue()
+            error = exchange.overdue("no token came in time, and another target may be faster")
         if error is None and rest is not None:
             exchange.inspected(response, chunks, rest, None)
             return False

@@ -9,11 +9,11 @@ from typing import Any
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.failover import Trip
-from azure_shim.routing.first import First, is_plain, try_first
-from azure_shim.routing.fleet import NO_WISHES, OURS, RESIDENCY, Fleet, Wishes
-from azure_shim.routing.route import Addresses, Call, Route, route
+from azure_shim.routing.first import is_plain, try_first
+from azure_shim.routing.fleet import NO_WISHES, OURS, RESIDENCY, Fleet, Site, Wishes
+from azure_shim.routing.route import Addresses, Call, Naming, Route, route
 from azure_shim.transport.library import Library, Peeked, Streams
-from azure_shim.transport.private import values_of
+from azure_shim.transport.private import set_host, spent_values
 from azure_shim.transport.watch import Watch, mark, mark_first
 from azure_shim.values import Address, Answered, Body, Failed, Header, Late, Origin, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
@@ -44,6 +44,7 @@ _RETRY_COUNT = b"x-stainless-retry-count"
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
 # Failures before which nothing of a body was read.
 UNSENT = frozenset(("connect", "dns", "tls", "connect_timeout", "pool_timeout"))
+_NEVER = float("inf")
 _CACHED_LINES = 1024
 _PORTS = {b"https": 443, b"http": 80}
 
@@ -172,9 +173,9 @@ class Engine:
             key = request.extensions.get(CALL)
             retry = _retry_of(raw, names)
             call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
-            exchange.begin(call.limit_s, self.fleet.clock)
+            exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
             if wishes == NO_WISHES and is_plain(self.fleet, call):
-                return _first(exchange, self.fleet, call)
+                return try_first(self.fleet, call, exchange)
             trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()
         if wishes.pin not in (None, self.target.name):
@@ -250,16 +251,6 @@ class Engine:
         return outcome
 
 
-def _first(exchange: Exchange, fleet: Fleet, call: Call) -> Route:
-    first = yield from try_first(fleet, call)
-    if first is not None and first.is_over:
-        exchange.first = first
-        outcome: Answered = first.outcome
-        return outcome
-    trip = exchange.trip = Trip(fleet, call, NO_WISHES, first=first)
-    return (yield from trip.run())
-
-
 def _follow_elsewhere(request: Any) -> Route:
     headers = [header for header in request.headers.raw if header[0].lower() in _UNSIGNED]
     origin, authority = _origin_of(request.url), request.url.netloc.decode("ascii")
@@ -319,13 +310,13 @@ class Exchange:
         "_bounded",
         "_broken",
         "_can_repeat",
-        "_clock",
         "_deadline",
         "_length",
         "_original",
         "_own_s",
         "_resumed",
         "_watched",
+        "clock",
         "engine",
         "first",
         "library",
@@ -339,10 +330,10 @@ class Exchange:
         self.engine, self.library, self.request = engine, engine.library, request
         self.line: RequestLine | None = None
         self.trip: Trip | None = None
-        self.first: First | None = None
+        self.first: tuple[Site, Naming, float] | None = None
         """The attempt that was all that the call needed."""
-        self._clock: Callable[[], float] = time.monotonic
-        self._deadline: float | None = None
+        self.clock: Callable[[], float] = time.monotonic
+        self._deadline = _NEVER
         """The call's way through several targets, if there are several."""
         self._resumed, self._bounded, self._begun, self._watched = streams
         self.peeked: Peeked | None = None
@@ -359,12 +350,12 @@ class Exchange:
         """How long the caller waits for anything, a token too."""
         return limit_of(self.request)
 
-    def begin(self, limit_s: float | None, clock: Callable[[], float]) -> None:
+    def begin(self, limit_s: float | None, clock: Callable[[], float], *, is_in_memory: bool) -> None:
         """Remember the body that each of several targets gets, and until when they may take."""
-        stream, library = self.request.stream, self.library
-        self._can_repeat = library.is_repeatable(stream)
-        self._original = stream if self._can_repeat else library.OwnStream(stream)
-        self._clock, self._deadline = clock, None if limit_s is None else clock() + limit_s
+        stream = self.request.stream
+        self._can_repeat = is_in_memory or self.library.is_repeatable(stream)
+        self._original = stream if self._can_repeat else self.library.OwnStream(stream)
+        self.clock, self._deadline = clock, _NEVER if limit_s is None else clock() + limit_s
 
     @property
     def body(self) -> Any:
@@ -378,10 +369,9 @@ class Exchange:
         if not send.again:
             self._set_body(send.body)
         if request.url is not url:
-            if request.url.netloc != url.netloc:
+            if set_host(request.headers, address.authority):
                 # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
                 request.extensions.pop("sni_hostname", None)
-                request.headers["Host"] = address.authority
             request.url = url
         request.extensions[EXTENSION] = address.served
         if send.headers is None:
@@ -434,13 +424,16 @@ class Exchange:
             if self._length is not None:
                 request.headers["Content-Length"] = str(int(self._length) + body.grown_bytes)
 
-    def answered(self, response: Any) -> Answered:
-        """The head of a response, before anybody has read its body."""
+    def answered(self, response: Any, *, is_taken_in: bool = False) -> Answered:
+        """The head of a response, before anybody has read its body.
+
+        ``is_taken_in`` says that whoever asks reads a text at once, and looks at the time himself.
+        """
         if self._after_head is not None:
             timeout, timeout["read"] = self._after_head  # which the library looks at when the body begins
             self._after_head = None
         content_type = response.headers.get("content-type") or ""
-        if self._answers_json() and not content_type.startswith("text/event-stream"):
+        if not is_taken_in and self._answers_json() and not content_type.startswith("text/event-stream"):
             limit_s = self.limit_s if self._original is None else self._left_s()
             if limit_s is not None:
                 response.stream = self._bounded(response.stream, limit_s)
@@ -448,18 +441,23 @@ class Exchange:
         if status != 401:
             if self._original is None:
                 return Answered(status, content_type, response)
-            told = values_of(response.headers, _LIMITS)
+            told = spent_values(response.headers, _LIMITS)
             return Answered(status, content_type, response, "", self._can_repeat, limits=told)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
 
+    @property
+    def ends_at(self) -> float:
+        """Until when, by `clock`, an answer that comes whole may take."""
+        own, deadline = self._own_s, self._deadline
+        if own is None:
+            return deadline
+        return min(deadline, self.clock() + own)
+
     def _left_s(self) -> float | None:
         """How long an answer that comes whole may take from its head on: the call's deadline, or the target's own."""
-        own = self._own_s
-        if self._deadline is None:
-            return own
-        left = max(self._deadline - self._clock(), 0.001)
-        return left if own is None else min(left, own)
+        ends_at = self.ends_at
+        return None if ends_at == _NEVER else max(ends_at - self.clock(), 0.001)
 
     def failed(self, error: Exception) -> Failed:
         """No answer; whether the body can be sent again. One that was never begun can, even if only once.
@@ -477,9 +475,9 @@ class Exchange:
             self.peeked.rest = self.request.stream.give_back()
         return Failed(mapped, can_repeat=True)
 
-    def overdue(self) -> Exception:
-        """Nothing that tells came in time, though the head of an answer did."""
-        error: Exception = self.library.module.ReadTimeout("no token came in time, and another target may be faster")
+    def overdue(self, what: str) -> Exception:
+        """What did not come in time, though the head of an answer did."""
+        error: Exception = self.library.module.ReadTimeout(what)
         return error
 
     def inspected(self, response: Any, chunks: list[bytes], rest: Any, error: Exception | None) -> None:
@@ -500,7 +498,7 @@ class Exchange:
             raise error
         response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
         if self.first is not None:
-            mark_first(response, self.first)
+            mark_first(response, *self.first)
         elif self.trip is not None:
             for error in self._broken:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]

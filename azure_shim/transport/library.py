@@ -118,7 +118,9 @@ def _chunk_stream(module: Any) -> Any:
             self.chunks = chunks
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from filter(None, self.chunks)
+            for chunk in self.chunks:
+                if chunk:
+                    yield chunk
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             for chunk in filter(None, self.chunks):
@@ -273,6 +275,9 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
 
         def __iter__(self) -> Iterator[bytes]:
             try:
+                if self._watch.only_waits:
+                    yield from self._upstream
+                    return
                 for chunk in self._upstream:
                     passed = self._watch.pass_on(chunk)
                     if passed:
@@ -295,9 +300,10 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
             self._upstream, self._watch = upstream, watch
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
+            pass_on = None if self._watch.only_waits else self._watch.pass_on
             try:
                 async for chunk in self._upstream:
-                    passed = self._watch.pass_on(chunk)
+                    passed = chunk if pass_on is None else pass_on(chunk)
                     if passed:
                         yield passed
             except Exception as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of", "values_of"]
+__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of", "set_host", "spent_values"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -45,12 +45,26 @@ def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
         headers[name.decode()] = value.decode("latin-1")
 
 
-def values_of(headers: Any, names: frozenset[bytes]) -> list[bytes]:
-    """The values of the headers by these names, which are in lower case."""
+def set_host(headers: Any, host: str) -> bool:
+    """Let a request's ``Host``, which both libraries write first, be ``host``; whether it was another."""
+    kept, value = getattr(headers, "_list", None), host.encode()
+    if kept.__class__ is list and kept and kept[0][1] == b"host" and len(kept[0]) == 3:
+        if kept[0][2] == value:
+            return False
+        kept[0] = (b"Host", b"host", value)
+        return True
+    if headers.get("host") == host:
+        return False
+    headers["Host"] = host
+    return True
+
+
+def spent_values(headers: Any, names: frozenset[bytes]) -> list[bytes]:
+    """Of the headers by these names, which are in lower case, the values that are no number above 0."""
     kept = getattr(headers, "_list", None)
     if kept.__class__ is list and (not kept or len(kept[0]) == 3):
-        return [value for _, name, value in kept if name in names]
-    return [value for name, value in headers.raw if name.lower() in names]
+        return [value for _, name, value in kept if name in names and (value == b"0" or not value.isdigit())]
+    return [v for name, v in headers.raw if name.lower() in names and (v == b"0" or not v.isdigit())]
 
 
 @contextmanager

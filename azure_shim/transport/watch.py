@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from azure_shim.routing.failover import Trip
-from azure_shim.routing.first import First
-from azure_shim.routing.fleet import marks_of
+from azure_shim.routing.fleet import Site, marks_of
 from azure_shim.routing.homes import AnswerIds
+from azure_shim.routing.route import Naming
 from azure_shim.transport.private import add_headers
 from azure_shim.values import Attempt
 from azure_shim.wire.model_names import ModelBack
@@ -28,6 +28,11 @@ class Watch:
         self._trip, self._ids = trip, ids
         self._back = ModelBack(*renamed) if renamed is not None else None
         self._is_over = False
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether nothing is looked for in the chunks, nor changed."""
+        return self._ids is None and self._back is None
 
     def pass_on(self, chunk: bytes) -> bytes:
         if self._ids is not None:
@@ -57,12 +62,10 @@ class Watch:
         self.leave()  # an answer that was dropped without being closed keeps nobody busy
 
 
-def mark_first(response: Any, first: First) -> None:
+def mark_first(response: Any, site: Site, naming: Naming, duration_s: float) -> None:
     """As `mark`, of a call that its first attempt has served."""
-    site = first.site
-    response.extensions[ATTEMPTS] = (
-        Attempt(site.name, site.target.region, first.naming.deployment, 200, "served", 0.0, first.duration_s),
-    )
+    attempt = Attempt(site.name, site.target.region, naming.deployment, 200, "served", 0.0, duration_s)
+    response.extensions[ATTEMPTS] = (attempt,)
     add_headers(response.headers, site.marks)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-__all__ = ["Limits", "limits", "retry_after_s"]
+__all__ = ["NOTHING_SAID", "Limits", "limits", "retry_after_s"]
 
 Get = Callable[[str], str | None]
 """Looks a header up by its lower-case name."""
@@ -54,6 +54,9 @@ class Limits(NamedTuple):
         """Whether the next request would be refused. Above 100 % a provisioned deployment answers 429."""
         left = (self.requests, self.tokens)
         return any(n is not None and n <= 0 for n in left) or (self.utilization or 0.0) >= 100.0
+
+
+NOTHING_SAID = Limits()
 
 
 def retry_after_s(get: Get, now_s: float, cap_s: float = 3600.0) -> float | None:

@@ -349,10 +349,13 @@ def test_a_used_up_limit_puts_its_deployment_off_until_it_resets(reset_s: float 
 
 def test_a_limit_that_is_whole_again_counts_no_more() -> None:
     to, clock = health()
+    assert not to.has_spent(0)
     to.spend(0, GPT, clock.now, 8.0)
+    assert to.has_spent(0)
     to.refill(0, GPT)
     to.refill(0, GPT)
     assert not to.is_soft(0, GPT, clock.now)
+    assert not to.has_spent(0)
 
 
 # -- load and latency
@@ -496,7 +499,6 @@ def test_32_threads_may_tell_and_ask_whatever_they_like_at_once(quick_switches: 
                     cool(to, cools, random.choice([None, 1.0]), at=at, is_fault=does == "fault", deployment=deployment)
                 to.spend(at, deployment, now, 1.0)
                 to.is_soft(at, deployment, now)
-                to.refill(at, deployment)
                 to.leave(at)
                 if turn % 10 == 0:
                     assert len(to.snapshot()) == 3
