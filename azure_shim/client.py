@@ -25,9 +25,9 @@ from azure_shim.construction import (
     split,
     websocket_url,
 )
-from azure_shim.routing.fleet import Fleet
+from azure_shim.routing.fleet import OURS, Fleet
 from azure_shim.routing.health import TargetHealth
-from azure_shim.sdk import MAJOR, http_client_of
+from azure_shim.sdk import MAJOR, default_headers_of, http_client_of, set_default_headers
 from azure_shim.transport.drive import settle, settle_async
 from azure_shim.transport.exchange import CALL, EXPLICIT, local_answer
 from azure_shim.values import Deployments, Header, Late, Refusal, Target
@@ -127,7 +127,9 @@ class _Shim:
         """A client of one target of ``config``, for what is not sent by HTTP. It shares this one's connections."""
         settings = Settings(target, {}, {}, signs=target.credential.is_absent)
         wanted = {"http_client": http_client_of(self), "websocket_base_url": websocket_url(settings)}
-        return super().copy(**wanted, _extra_kwargs={"_azure_settings": settings})  # type: ignore[misc, no-any-return]
+        bound: Self = super().copy(**wanted, _extra_kwargs={"_azure_settings": settings})  # type: ignore[misc]
+        set_default_headers(bound, {n: v for n, v in default_headers_of(self).items() if n.lower() not in OURS})
+        return bound
 
     def _is_signed_by_headers(self) -> bool:
         """Whether a target has its credential in headers of its own."""

@@ -12,7 +12,7 @@ from typing import Any
 import openai
 from openai._legacy_response import LegacyAPIResponse
 
-__all__ = ["MAJOR", "LegacyAPIResponse", "http_client_of", "set_default_headers"]
+__all__ = ["MAJOR", "LegacyAPIResponse", "default_headers_of", "http_client_of", "set_default_headers"]
 
 MAJOR = int(openai.__version__.partition(".")[0])
 
@@ -20,6 +20,12 @@ MAJOR = int(openai.__version__.partition(".")[0])
 def http_client_of(client: Any) -> Any:
     """The HTTP library's client that an SDK client sends with (``_client``, 1.0 to 3.54)."""
     return client._client
+
+
+def default_headers_of(client: Any) -> Mapping[str, Any]:
+    """What ``default_headers`` added to the SDK's own headers (``_custom_headers``, 1.0 to 3.54)."""
+    found: Mapping[str, Any] = client._custom_headers
+    return found
 
 
 def set_default_headers(client: Any, headers: Mapping[str, str]) -> None:

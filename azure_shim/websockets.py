@@ -14,9 +14,10 @@ from typing import Any
 import openai
 
 from azure_shim.auth.flow import drop
+from azure_shim.config.credentials import SIGNING_HEADERS
 from azure_shim.routing.dialling import choose
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
-from azure_shim.sdk import http_client_of
+from azure_shim.sdk import default_headers_of, http_client_of
 from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.operations import Operation, find
@@ -53,11 +54,18 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str) -> tuple[Any, dict[st
     fleet = http_client_of(client).azure_shim_fleet
     if fleet is None:
         return client, kwargs
-    given = {**client.default_headers, **(kwargs.get("extra_headers") or {})}
+    given = {**default_headers_of(client), **(kwargs.get("extra_headers") or {})}
     said = {name.lower(): value for name, value in given.items() if isinstance(value, str)}
     wishes = Wishes(said.get(PIN), said.get(RESIDENCY), said.get(METADATA))
     model = kwargs.get("model")
-    chosen = choose(fleet, RequestLine(_operation(path), path), model if isinstance(model, str) else None, wishes)
+    signing = {*SIGNING_HEADERS, *(site.target.credential.header.lower() for site in fleet.sites)}
+    chosen = choose(
+        fleet,
+        RequestLine(_operation(path), path),
+        model if isinstance(model, str) else None,
+        wishes,
+        is_signed=not signing.isdisjoint(said),
+    )
     if isinstance(chosen, Refusal):
         raise openai.OpenAIError(chosen.message)
     target = chosen.addresses.target

@@ -23,6 +23,7 @@ __all__ = [
     "CLIENT_ARGUMENTS",
     "CREDENTIAL_ARGUMENTS",
     "ENDPOINT_ARGUMENTS",
+    "SIGNS_FOR_ALL",
     "ArgumentReader",
     "Settings",
     "read_settings",
@@ -45,6 +46,7 @@ ARGUMENTS = (
 )
 """What says where one target is, who signs, and what it serves."""
 CLIENT_ARGUMENTS = (*ARGUMENTS, "config")
+SIGNS_FOR_ALL = "default_headers: would sign for every target of config: give what signs to the target it belongs to"
 _ENDPOINT_VARIABLE, _VERSION_VARIABLE = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
 _V1_SPELLINGS = {"v1": None, "preview": "preview", "latest": "latest"}
 
@@ -55,7 +57,8 @@ class Settings:
 
     ``arguments`` and ``environment`` are what it was built from: the variables that were used are kept, so that a copy
     is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`. Where there are
-    several targets ``plan`` has them, and ``target`` is the first within the plan's residency.
+    several targets ``plan`` has them, and ``target`` is the first within the plan's residency. ``headers`` are those of
+    `with_headers`.
     """
 
     target: Target
@@ -63,6 +66,7 @@ class Settings:
     environment: Mapping[str, str] = field(repr=False)
     signs: bool = False
     plan: Plan | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
@@ -76,6 +80,7 @@ class Settings:
                     arguments.pop(name, None)
         arguments.update({name: value for name, value in changes.items() if value is not None})
         copied = read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
+        copied = copied.with_headers(self.headers)
         before, after = self.target, copied.target
         clouds = (before.endpoint.cloud, after.endpoint.cloud)
         is_same_token = after.credential == before.credential and after.credential.tokens is None
@@ -114,8 +119,10 @@ class Settings:
                 others = [name for name in group if changes.get(name) is None]
                 arguments = {name: value for name, value in arguments.items() if name not in others}
         # The machine's own identity, which a target without a credential uses, is found by other variables as well.
-        environ = {**os.environ, **self.environment}
+        ambient = {k: v for k, v in os.environ.items() if not k.startswith(("AZURE_OPENAI_", "OPENAI_"))}
+        environ = {**ambient, **self.environment}
         copied = read_settings(arguments, is_async=is_async, environ=environ, signs=self.signs)
+        copied = copied.with_headers(self.headers)
         if self.plan is not None and copied.plan is not None and copied.plan.targets == self.plan.targets:
             names = ", ".join(name for name, value in changes.items() if value is not None)
             raise ConfigurationError(
@@ -129,8 +136,8 @@ class Settings:
             return self
         if self.plan is not None:
             plan = replace(self.plan, root=with_headers(self.plan.root, headers))
-            return replace(self, target=plan.inside[0], plan=plan)
-        return replace(self, target=replace(self.target, headers=dict(headers)))
+            return replace(self, target=plan.inside[0], plan=plan, headers=dict(headers))
+        return replace(self, target=replace(self.target, headers=dict(headers)), headers=dict(headers))
 
 
 def read_settings(
@@ -170,9 +177,7 @@ def _read_several(
             [f"{name}: goes with one target; give each target of config its own" for name in named]
         )
     if signs:
-        raise ConfigurationError(
-            ["default_headers: would sign for every target of config: give what signs to the target it belongs to"]
-        )
+        raise ConfigurationError([SIGNS_FOR_ALL])
     loaded = load(config)  # once: a copy is of this client, and not of a file that has changed
     plan, used = read_plan(loaded, is_async=is_async, environ=environ, base=base)
     return Settings(plan.inside[0], {**base, "config": loaded}, used, signs, plan)

@@ -15,8 +15,14 @@ from azure_shim.wire.request_line import RequestLine
 __all__ = ["choose"]
 
 
-def choose(fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes) -> Site | Refusal:
-    """The target for a WebSocket: the pinned one, or the first in the plan's order that has it and is not cooling."""
+def choose(
+    fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes, *, is_signed: bool = False
+) -> Site | Refusal:
+    """The target for a WebSocket: the pinned one, or the first in the plan's order that has it and is not cooling.
+
+    ``is_signed`` says that the caller has written a credential into the call, which then is for the first target that
+    has the WebSocket, and for no other.
+    """
     allowed = inside(fleet, wishes.residency)
     if isinstance(allowed, Refusal):
         return allowed
@@ -27,7 +33,9 @@ def choose(fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes) -
             return Refusal(400, "UnknownTarget", f"x-azure-shim-target: is none of the targets allowed: {names}.")
         return pinned
     content = json.dumps({} if model is None else {"model": model}).encode()
-    walk = fleet.tree.walk(Wanted(context=lambda: context_of(content, wishes.metadata, "/v1" + line.path)))
+    walk = fleet.tree.walk(
+        Wanted(is_fixed=is_signed, context=lambda: context_of(content, wishes.metadata, "/v1" + line.path))
+    )
     parked: list[Site] = []
     reasons: list[str] = []
     try:
@@ -38,7 +46,7 @@ def choose(fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes) -
                 deployment = _deployment(site, line, model)
                 if isinstance(deployment, Refusal):
                     reasons.append(f"  {site.name}: {deployment.message}")
-                elif fleet.health.state(site.at, deployment, fleet.clock()).until > fleet.clock():
+                elif not is_signed and fleet.health.state(site.at, deployment, fleet.clock()).until > fleet.clock():
                     parked.append(site)
                 else:
                     walk.close()

@@ -61,19 +61,19 @@ class _Parked(NamedTuple):
 
 
 class First(NamedTuple):
-    """An attempt that was made: what came of which target, and in which order the others are to be asked."""
+    """An attempt that was made: what came of which target."""
 
     site: Site
     naming: Naming
     outcome: Outcome
     started: float
-    order: Sequence[int]
 
 
 class Trip:
     """One call on its way. ``attempts`` is what came of it so far; ``served`` the site that has answered.
 
-    ``first`` is the attempt that it begins with, where that was made already.
+    ``first`` is the attempt that it begins with, where that was made already; ``order`` the one in which the targets
+    are to be asked, where that was drawn already.
     """
 
     __slots__ = (
@@ -82,6 +82,7 @@ class Trip:
         "_call",
         "_deadline",
         "_deferred",
+        "_drawn",
         "_final",
         "_first",
         "_fleet",
@@ -109,8 +110,10 @@ class Trip:
         wishes: Wishes,
         wall: Callable[[], float] = time.time,
         first: First | None = None,
+        order: Sequence[int] | None = None,
     ) -> None:
-        self._fleet, self._call, self._wishes, self.wall, self._first = fleet, call, wishes, wall, first
+        self._fleet, self._call, self._wishes, self.wall = fleet, call, wishes, wall
+        self._first, self._drawn = first, order
         started = fleet.clock() if first is None else first.started
         self._deadline = float("inf") if call.limit_s is None else started + call.limit_s
         self.attempts: list[Attempt] = []
@@ -264,9 +267,9 @@ class Trip:
     def _walk_flat(self, tree: Tree) -> Steps:
         """The order of most plans, which is known at once."""
         last: Came | None = None
-        first = self._first
-        order = tree.flat(self._session, is_fixed=self._bounds.is_fixed) if first is None else first.order
-        for at in order:
+        first, order = self._first, self._drawn
+        self._drawn = None  # of a call that waits and begins again the next one is another
+        for at in tree.flat(self._session, is_fixed=self._bounds.is_fixed) if order is None else order:
             if first is not None and at == first.site.at:
                 self._namings[at] = first.naming
                 came: Came | None = yield from self._try(first.site, first.naming, is_probe=False)

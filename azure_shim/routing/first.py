@@ -98,6 +98,6 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
                     steer(fleet, site, naming.deployment, outcome, now)
                 holder.first = (site, naming, now - started)
                 return outcome
-            first = First(site, naming, outcome, started, order)
-    trip = holder.trip = Trip(fleet, call, NO_WISHES, first=first)
+            first = First(site, naming, outcome, started)
+    trip = holder.trip = Trip(fleet, call, NO_WISHES, first=first, order=order)
     return (yield from trip.run())

@@ -69,8 +69,9 @@ class Site:
         if isinstance(model, str):
             named = replace(target, deployments=lambda _: model, default_deployment=model, default_for=None)
         self.addresses = Addresses(named, at)
-        self.is_plain = not target.override_params and not target.is_openai
-        """Whether the call needs no more here than at a target of its own."""
+        is_signed = not (target.credential.is_absent and target.headers)
+        self.is_plain = is_signed and not target.override_params and not target.is_openai
+        """Whether the call needs no more here than to be named and signed."""
         self.extra: list[Header] = [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self.marks = marks_of(target.name, 1)
         """What a response is marked with that this target served at once."""

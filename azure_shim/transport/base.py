@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from typing_extensions import Self
 
 from azure_shim.auth.flow import Signing, attach, renew
-from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
+from azure_shim.config.credentials import SIGNING_HEADERS
+from azure_shim.config.settings import CLIENT_ARGUMENTS, SIGNS_FOR_ALL, Settings, read_settings
 from azure_shim.errors import ConfigurationError, CredentialError
 from azure_shim.transport.assembly import assemble
 from azure_shim.transport.drive import AsyncDriver, SyncDriver, settle, settle_async
@@ -35,7 +36,10 @@ def _settings_of(arguments: Mapping[str, Any], *, is_async: bool) -> Settings:
     if unknown:
         raise ConfigurationError([f"{name}: no such argument{suggestion(name, CLIENT_ARGUMENTS)}" for name in unknown])
     settings = read_settings({k: v for k, v in arguments.items() if k in CLIENT_ARGUMENTS}, is_async=is_async)
-    return settings.with_headers(arguments.get("default_headers") or {})
+    headers = arguments.get("default_headers") or {}
+    if settings.plan is not None and any(name.lower() in SIGNING_HEADERS for name in headers):
+        raise ConfigurationError([SIGNS_FOR_ALL])
+    return settings.with_headers(headers)
 
 
 class _TransportCore:

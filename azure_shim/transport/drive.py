@@ -124,6 +124,7 @@ class SyncDriver:
                     raise exchange.overdue("the answer did not end within the read timeout after it began")
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
+                    exchange.bound(response)
                     return answered._replace(taken_in=False)
         except exchange.library.errors as error:
             failed = exchange.failed(error)
@@ -244,6 +245,7 @@ class AsyncDriver:
                     raise exchange.overdue("the answer did not end within the read timeout after it began")
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
+                    exchange.bound(response)
                     return answered._replace(taken_in=False)
         except exchange.library.errors as error:
             failed = exchange.failed(error)

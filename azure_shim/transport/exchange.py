@@ -36,9 +36,8 @@ REFUSED = "x-azure-shim-refused"
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
 _OURS = tuple(name.encode() for name in OURS)
 # What an answer says is left of its target's quota.
-_LIMITS = frozenset(
-    (b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens", b"azure-openai-deployment-utilization")
-)
+_REMAINING = frozenset((b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens"))
+_UTILIZATION = b"azure-openai-deployment-utilization"
 _RETRY_COUNT = b"x-stainless-retry-count"
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
@@ -369,7 +368,8 @@ class Exchange:
         if not send.again:
             self._set_body(send.body)
         if request.url is not url:
-            if set_host(request.headers, address.authority):
+            if request.url.netloc != url.netloc:
+                set_host(request.headers, address.authority)
                 # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
                 request.extensions.pop("sni_hostname", None)
             request.url = url
@@ -434,17 +434,21 @@ class Exchange:
             self._after_head = None
         content_type = response.headers.get("content-type") or ""
         if not is_taken_in and self._answers_json() and not content_type.startswith("text/event-stream"):
-            limit_s = self.limit_s if self._original is None else self._left_s()
-            if limit_s is not None:
-                response.stream = self._bounded(response.stream, limit_s)
+            self.bound(response)
         status = response.status_code
         if status != 401:
             if self._original is None:
                 return Answered(status, content_type, response)
-            told = spent_values(response.headers, _LIMITS)
+            told = spent_values(response.headers, _REMAINING, _UTILIZATION)
             return Answered(status, content_type, response, "", self._can_repeat, limits=told)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
+
+    def bound(self, response: Any) -> None:
+        """Let the body of an answer that comes whole end in time."""
+        limit_s = self.limit_s if self._original is None else self._left_s()
+        if limit_s is not None:
+            response.stream = self._bounded(response.stream, limit_s)
 
     @property
     def ends_at(self) -> float:

@@ -45,26 +45,25 @@ def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
         headers[name.decode()] = value.decode("latin-1")
 
 
-def set_host(headers: Any, host: str) -> bool:
-    """Let a request's ``Host``, which both libraries write first, be ``host``; whether it was another."""
-    kept, value = getattr(headers, "_list", None), host.encode()
+def set_host(headers: Any, host: str) -> None:
+    """Let a request's ``Host``, which both libraries write first, be ``host``."""
+    kept = getattr(headers, "_list", None)
     if kept.__class__ is list and kept and kept[0][1] == b"host" and len(kept[0]) == 3:
-        if kept[0][2] == value:
-            return False
-        kept[0] = (b"Host", b"host", value)
-        return True
-    if headers.get("host") == host:
-        return False
-    headers["Host"] = host
-    return True
+        kept[0] = (b"Host", b"host", host.encode())
+    else:
+        headers["Host"] = host
 
 
-def spent_values(headers: Any, names: frozenset[bytes]) -> list[bytes]:
-    """Of the headers by these names, which are in lower case, the values that are no number above 0."""
+def spent_values(headers: Any, counts: frozenset[bytes], share: bytes) -> list[bytes]:
+    """Of the headers by these names, in lower case, the values that may be bad news.
+
+    Those of ``counts`` are, unless they are a number above 0; that of ``share`` has to be read.
+    """
     kept = getattr(headers, "_list", None)
     if kept.__class__ is list and (not kept or len(kept[0]) == 3):
-        return [value for _, name, value in kept if name in names and (value == b"0" or not value.isdigit())]
-    return [v for name, v in headers.raw if name.lower() in names and (v == b"0" or not v.isdigit())]
+        return [v for _, n, v in kept if (n in counts and (v == b"0" or not v.isdigit())) or n == share]
+    raw = [(name.lower(), value) for name, value in headers.raw]
+    return [v for n, v in raw if (n in counts and (v == b"0" or not v.isdigit())) or n == share]
 
 
 @contextmanager
@@ -74,10 +73,12 @@ def hurried(response: Any, seconds: float | None, clock: Callable[[], float] = t
     Nothing is done to a connection that serves other calls as well, or that does not say what it reads from.
     """
     stream = response.extensions.get("network_stream")
-    if seconds is None or stream is None or response.extensions.get("http_version") == b"HTTP/2":
+    read = getattr(stream, "read", None)
+    is_own = "read" in getattr(stream, "__dict__", ())  # somebody else stands there already
+    if seconds is None or read is None or is_own or response.extensions.get("http_version") == b"HTTP/2":
         yield
         return
-    read, until = stream.read, clock() + seconds
+    until = clock() + seconds
 
     def read_in_time(max_bytes: int, timeout: float | None = None) -> Any:
         left = max(until - clock(), 0.001)

@@ -69,7 +69,9 @@ def test_each_credential_goes_into_its_header_and_no_other(
 
 
 @pytest.mark.parametrize(
-    "provider", [coroutine_function, AsyncCallable(), functools.partial(coroutine_function)], ids=str
+    "provider",
+    [coroutine_function, AsyncCallable(), functools.partial(coroutine_function)],
+    ids=["function", "object", "partial"],
 )
 def test_an_async_provider_is_awaited_and_refused_where_it_cannot_be(provider: Any, server: ScriptedServer) -> None:
     awaiting = Colour("async")
