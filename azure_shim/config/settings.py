@@ -80,7 +80,8 @@ class Settings:
                     arguments.pop(name, None)
         arguments.update({name: value for name, value in changes.items() if value is not None})
         copied = read_settings(arguments, is_async=is_async, environ=self.environment, signs=self.signs)
-        copied = copied.with_headers(self.headers)
+        if copied.target.endpoint.origin == self.target.endpoint.origin:  # they may sign
+            copied = copied.with_headers(self.headers)
         before, after = self.target, copied.target
         clouds = (before.endpoint.cloud, after.endpoint.cloud)
         is_same_token = after.credential == before.credential and after.credential.tokens is None
