@@ -463,12 +463,16 @@ class Trip:
     def _repeats(self) -> bool:
         """Whether the call may be sent again after it may have run."""
         if self._may_repeat is None:
-            call = self._call
-            content = None if call.content_encoding not in ("", "identity") else call.content
-            self._may_repeat = may_repeat(call.line, content, self._fleet.rules.replay) and all(
-                may_repeat(call.line, b"".join(naming.body.chunks), self._fleet.rules.replay)
+            call, policy = self._call, self._fleet.rules.replay
+            sent = [
+                b"".join(naming.body.chunks)
                 for at, naming in self._namings.items()
                 if self._fleet.sites[at].others and isinstance(naming, Naming) and naming.body is not None
+            ]
+            # What is packed cannot be looked into, and so may say that it is to be stored.
+            is_packed = call.content_encoding not in ("", "identity") and policy != "always"
+            self._may_repeat = not is_packed and all(
+                may_repeat(call.line, content, policy) for content in (call.content, *sent)
             )
         return self._may_repeat
 
