@@ -375,7 +375,7 @@ class Trip:
                     if first is None
                     else first.outcome
                 )
-                if outcome.__class__ is Answered and outcome.taken_in is True:
+                if isinstance(outcome, Answered) and outcome.taken_in is True:
                     seen, is_open = WHOLE_200
                 else:
                     token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)

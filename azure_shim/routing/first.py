@@ -72,8 +72,7 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
         target = site.target
         naming = yield from name_deployment(call, target, wants_name=True)
         started = fleet.clock()
-        if naming.__class__ is Naming and health.is_fit(at, naming.deployment, started):
-            assert isinstance(naming, Naming)
+        if isinstance(naming, Naming) and health.is_fit(at, naming.deployment, started):
             health.enter(at)
             try:
                 outcome = yield from send_signed(
@@ -89,8 +88,7 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
             except BaseException:
                 health.leave(at)
                 raise
-            if outcome.__class__ is Answered and outcome.taken_in is True:
-                assert isinstance(outcome, Answered)
+            if isinstance(outcome, Answered) and outcome.taken_in is True:
                 now = fleet.clock()
                 health.leave(at)
                 health.went_well(at, naming.deployment, now, now - started)

@@ -19,7 +19,7 @@ def name_at(site: Site, call: Call) -> Generator[Effect, Any, Naming | Refusal]:
     refusal = site.addresses.refusal(call.line)
     if refusal is not None:
         return refusal
-    own = call
+    own, grown = call, 0
     is_open = call.content_encoding in ("", "identity")
     if site.others and is_open and call.line.operation is not None and call.line.operation.method == "POST":
         content = call.content

@@ -396,7 +396,7 @@ class Exchange:
         later = own["read"] if limit is None else min(limit, own["read"] or limit)
         first = limit if send.head_s is None else send.head_s
         assert first is not None
-        timeout = {name: min(first, each or first) for name, each in own.items()}
+        timeout: dict[str, float | None] = {name: min(first, each or first) for name, each in own.items()}
         self._after_head = (timeout, later)
         return {**self.request.extensions, "timeout": timeout}
 

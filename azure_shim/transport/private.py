@@ -36,9 +36,12 @@ def is_replayable(stream: Any) -> bool:
 
 
 def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
-    """Add headers that nobody else writes to those of a response: name, name in lower case, value."""
+    """Set headers of a response: name, name in lower case, value. What a server has said by such a name goes."""
     kept = getattr(headers, "_list", None)
-    if kept.__class__ is list and (not kept or len(kept[0]) == 3):
+    if isinstance(kept, list) and (not kept or len(kept[0]) == 3):
+        names = [name for _, name, _ in added]
+        if [True for _, name, _ in kept if name in names]:
+            kept[:] = [entry for entry in kept if entry[1] not in names]
         kept += added
         return
     for name, _, value in added:
@@ -48,7 +51,7 @@ def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
 def set_host(headers: Any, host: str) -> None:
     """Let a request's ``Host``, which both libraries write first, be ``host``."""
     kept = getattr(headers, "_list", None)
-    if kept.__class__ is list and kept and kept[0][1] == b"host" and len(kept[0]) == 3:
+    if isinstance(kept, list) and kept and kept[0][1] == b"host" and len(kept[0]) == 3:
         kept[0] = (b"Host", b"host", host.encode())
     else:
         headers["Host"] = host
@@ -60,7 +63,7 @@ def spent_values(headers: Any, counts: frozenset[bytes], share: bytes) -> list[b
     Those of ``counts`` are, unless they are a number above 0; that of ``share`` has to be read.
     """
     kept = getattr(headers, "_list", None)
-    if kept.__class__ is list and (not kept or len(kept[0]) == 3):
+    if isinstance(kept, list) and (not kept or len(kept[0]) == 3):
         return [v for _, n, v in kept if (n in counts and (v == b"0" or not v.isdigit())) or n == share]
     raw = [(name.lower(), value) for name, value in headers.raw]
     return [v for n, v in raw if (n in counts and (v == b"0" or not v.isdigit())) or n == share]

@@ -78,7 +78,9 @@ class Row(NamedTuple):
     from_gateway: bool = False
 
     def fits(self, seen: Seen) -> bool:
-        if seen.failure != self.failure or (self.failure is None and seen.status not in self.statuses):
+        status = seen.status
+        is_other = self.failure is None and (status is None or status not in self.statuses)
+        if seen.failure != self.failure or is_other:
             return False
         if self.codes and (seen.code or "").lower() not in self.codes:
             return False
