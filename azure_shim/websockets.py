@@ -49,7 +49,7 @@ def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple
     }
 
 
-def _bound(client: Any, kwargs: dict[str, Any], path: str) -> tuple[Any, dict[str, Any]]:
+def _bound(client: Any, kwargs: dict[str, Any], path: str, *, is_preview: bool) -> tuple[Any, dict[str, Any]]:
     """A client of the one target that a WebSocket is dialled at, and ``connect``'s arguments without what is for us."""
     fleet = http_client_of(client).azure_shim_fleet
     if fleet is None:
@@ -65,6 +65,7 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str) -> tuple[Any, dict[st
         model if isinstance(model, str) else None,
         wishes,
         is_signed=not signing.isdisjoint(said),
+        is_preview=is_preview,
     )
     if isinstance(chosen, Refusal):
         raise openai.OpenAIError(chosen.message)
@@ -165,14 +166,16 @@ def _beta_responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 _NAMES = ("extra_query", "extra_headers", "websocket_connection_options")
 
 
-def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]], path: str) -> Any:
+def _overriding(
+    base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]], path: str, *, is_preview: bool
+) -> Any:
     """``base``, a resource of the SDK's, whose ``connect`` is called with prepared arguments."""
 
     class Resource(base):  # type: ignore[misc]
         def connect(self, *args: Any, **kwargs: Any) -> Any:
             # The Responses API takes its first arguments by position too.
             wanted = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
-            client, wanted = _bound(self._client, wanted, path)
+            client, wanted = _bound(self._client, wanted, path, is_preview=is_preview)
             bound = self if client is self._client else type(self)(client)
             return super(Resource, bound).connect(**prepare(client, wanted))
 
@@ -183,7 +186,9 @@ def _overriding(base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, An
 @cache
 def _resource(path: str, name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
     base = getattr(import_module(f"openai.resources.{path}"), name)
-    return _overriding(base, prepare, f"/{path.rpartition('.')[2]}") if hasattr(base, "connect") else base
+    if not hasattr(base, "connect"):
+        return base
+    return _overriding(base, prepare, f"/{path.rpartition('.')[2]}", is_preview=path == "beta.realtime")
 
 
 @cache

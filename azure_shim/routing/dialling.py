@@ -16,12 +16,18 @@ __all__ = ["choose"]
 
 
 def choose(
-    fleet: Fleet, line: RequestLine, model: str | None, wishes: Wishes, *, is_signed: bool = False
+    fleet: Fleet,
+    line: RequestLine,
+    model: str | None,
+    wishes: Wishes,
+    *,
+    is_signed: bool = False,
+    is_preview: bool = False,
 ) -> Site | Refusal:
     """The target for a WebSocket: the pinned one, or the first in the plan's order that has it and is not cooling.
 
     ``is_signed`` says that the caller has written a credential into the call, which then is for the first target that
-    has the WebSocket, and for no other.
+    has the WebSocket, and for no other; ``is_preview`` that it is one which only a dated api-version has.
     """
     allowed = inside(fleet, wishes.residency)
     if isinstance(allowed, Refusal):
@@ -43,7 +49,7 @@ def choose(
         while True:
             if not isinstance(step, Hold) and (allowed is None or step in allowed):
                 site = fleet.sites[step]
-                deployment = _deployment(site, line, model)
+                deployment = _deployment(site, line, model, is_preview=is_preview)
                 if isinstance(deployment, Refusal):
                     reasons.append(f"  {site.name}: {deployment.message}")
                 elif not is_signed and fleet.health.state(site.at, deployment, fleet.clock()).until > fleet.clock():
@@ -59,7 +65,9 @@ def choose(
     return Refusal(404, "NoTargetServes", "\n".join(("No target has this WebSocket:", *reasons)))
 
 
-def _deployment(site: Site, line: RequestLine, model: str | None) -> str | Refusal | None:
+def _deployment(site: Site, line: RequestLine, model: str | None, *, is_preview: bool) -> str | Refusal | None:
+    if is_preview and not site.target.is_classic:
+        return Refusal(404, "OperationOnOtherSurface", "it uses the v1 surface, which has no preview of realtime")
     refusal = site.addresses.refusal(line)
     if refusal is not None or model is None:
         return refusal

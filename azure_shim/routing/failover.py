@@ -143,10 +143,10 @@ class Trip:
         if isinstance(bounds, Refusal):
             return bounds
         self._bounds = bounds
-        if self._call.retry and (self._budget <= 0 or not self._repeats()):
-            # What the SDK sends again here may have run already.
+        if call.retry:
+            # What the SDK sends again here may have run already, or has no attempts left.
             ran = fleet.ran.get(self._key())
-            if ran is not None:
+            if ran is not None and (ran.may_have_run or self._budget <= 0):
                 self.attempts += ran.attempts
                 return Failed(copied(ran.error))
         self._session = session_of(call.content, call.headers or (), fleet.rules.session_header)
@@ -480,9 +480,9 @@ class Trip:
         """Whether what may have run may be asked of another target."""
         return self._bounds.moves and self._repeats()
 
-    def _note_ran(self, error: Exception) -> None:
+    def _note_ran(self, error: Exception, *, may_have_run: bool = True) -> None:
         """Remember that the SDK's retries of this call are not to be sent, and how it failed."""
-        self._fleet.ran.put(self._key(), tuple(self.attempts), error)
+        self._fleet.ran.put(self._key(), tuple(self.attempts), error, may_have_run=may_have_run)
 
     def _key(self) -> bytes:
         """What the SDK's retries of one call have in common.
@@ -639,7 +639,7 @@ class Trip:
             elif self.retry_s is None and self._is_another_free():
                 self.retry_s = 0.0  # who answered has to be left alone for longer, but another need not be
             if isinstance(final, Failed) and self._is_used_up():
-                self._note_ran(final.error)
+                self._note_ran(final.error, may_have_run=False)
             return final
         if self._parked:
             return all_cooling([self._fleet.sites[at].name for at in self._parked], self.retry_s or 0.0)

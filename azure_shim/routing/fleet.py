@@ -93,10 +93,11 @@ class _Failure(NamedTuple):
     attempts: tuple[Attempt, ...]
     error: Exception
     until: float
+    may_have_run: bool
 
 
 class Ran:
-    """Calls that failed after they may have run, and must not run twice: by a key, for as long as the SDK retries.
+    """Calls that failed and are not to be sent again, mostly since they may have run: by a key, while the SDK retries.
 
     The SDK sends a call again after any error without an answer, and cannot be told not to.
     """
@@ -109,9 +110,9 @@ class Ran:
     def forget_parent(self) -> None:
         self._lock = threading.Lock()
 
-    def put(self, key: bytes, attempts: tuple[Attempt, ...], error: Exception) -> None:
+    def put(self, key: bytes, attempts: tuple[Attempt, ...], error: Exception, *, may_have_run: bool = True) -> None:
         with self._lock:
-            self._kept[key] = _Failure(attempts, error.with_traceback(None), self._clock() + _RETRIED_S)
+            self._kept[key] = _Failure(attempts, error.with_traceback(None), self._clock() + _RETRIED_S, may_have_run)
             self._kept.move_to_end(key)
             if len(self._kept) > _RAN:
                 self._kept.popitem(last=False)

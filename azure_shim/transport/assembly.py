@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from azure_shim.config.settings import Settings
 from azure_shim.routing.fleet import fleet_of
-from azure_shim.transport.exchange import Engine
+from azure_shim.transport.engine import Engine
 from azure_shim.transport.library import Library
 from azure_shim.transport.pool import lease
 

@@ -14,7 +14,8 @@ from azure_shim.config.settings import CLIENT_ARGUMENTS, SIGNS_FOR_ALL, Settings
 from azure_shim.errors import ConfigurationError, CredentialError
 from azure_shim.transport.assembly import assemble
 from azure_shim.transport.drive import AsyncDriver, SyncDriver, settle, settle_async
-from azure_shim.transport.exchange import Engine, Exchange, limit_of
+from azure_shim.transport.engine import Engine
+from azure_shim.transport.exchange import Exchange, limit_of
 from azure_shim.transport.library import Library
 from azure_shim.transport.pool import release_when_dropped
 from azure_shim.transport.private import always
