@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import socket
 import ssl
 import struct
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from azure_shim.testing.server import hold
 
 CHAT = {
     "id": "chatcmpl-1",
@@ -78,6 +82,26 @@ def event(content: str) -> bytes:
     return chunk(b"data: " + json.dumps({**data, **delta}).encode() + b"\n\n")
 
 
+# Ports of servers that have ended: a client that still knows one is to be refused, and not to reach the server of
+# another test, which may run in a process beside this one.
+_kept: deque[socket.socket] = deque()
+_KEPT = 64
+
+
+def _keep(port: int) -> None:
+    held = hold(port)
+    if held is not None:
+        _kept.append(held)
+    if len(_kept) > _KEPT:
+        _kept.popleft().close()
+
+
+@atexit.register
+def _let_go() -> None:
+    while _kept:
+        _kept.pop().close()
+
+
 @dataclass
 class ScriptedServer:
     """Answers every request with ``script``, which yields the bytes to write; what it yields is written at once."""
@@ -102,9 +126,11 @@ class ScriptedServer:
     def __exit__(self, *exc: object) -> None:
         self._stopping = True
         self._socket.shutdown(socket.SHUT_RDWR)  # close alone would leave a waiting accept its one connection more
+        port = self.port
         self._socket.close()
         for connection in self._open:
             connection.close()
+        _keep(port)
 
     @property
     def port(self) -> int:

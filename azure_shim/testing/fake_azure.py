@@ -95,7 +95,7 @@ class FakeAzure:
     def close(self) -> None:
         """Stop every resource, whatever its connections are doing, and forget what they keep."""
         for resource in self:
-            resource.stop()
+            resource.close()
             resource.store.clear()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from azure_shim.testing.connection import Gone
 from azure_shim.testing.faults import Fault, FaultOptions, FaultQueue, fault_of
 from azure_shim.testing.recorded import Recorded
 from azure_shim.testing.response import FakeResponse, HeadersLike
-from azure_shim.testing.server import Server
+from azure_shim.testing.server import Server, hold
 from azure_shim.testing.store import Store
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Resource:
     def __init__(self, azure: FakeAzure, name: str, deployments: dict[str, str] | None) -> None:
         self._azure = azure
         self._server: Server | None = None
+        self._held: socket.socket | None = None  # the port of a server that is stopped
         self._port = 0
         self._lock = threading.Lock()
         self._faults: FaultQueue[Fault] = FaultQueue()
@@ -187,6 +189,7 @@ class Resource:
         """Listen on loopback (again, on the same port), and answer in process."""
         with self._lock:
             self._is_stopped = False
+            self._let_go()
             if self._server is None:
                 self._server = Server(self, self._azure.tls, self._port)
                 self._port = self._server.port
@@ -199,6 +202,19 @@ class Resource:
         self.heal()
         if server is not None:
             server.close()
+            with self._lock:
+                self._held = hold(self._port)
+
+    def close(self) -> None:
+        """As `stop`, for good: the port is anybody's."""
+        self.stop()
+        with self._lock:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def _origin(self) -> str:
         return f"{'http' if self._azure.tls is None else 'https'}://127.0.0.1:{self._port}"

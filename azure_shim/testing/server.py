@@ -10,7 +10,7 @@ import time
 
 from azure_shim.testing.connection import Front, serve
 
-__all__ = ["Server"]
+__all__ = ["Server", "hold"]
 
 _HOST = "127.0.0.1"
 _BACKLOG = 512
@@ -82,6 +82,21 @@ class Server:
             with self._lock:
                 del self._connections[connection]
             connection.close()
+
+
+def hold(port: int) -> socket.socket | None:
+    """Keep a port that nobody listens on, so that it refuses connections, and no other server gets it.
+
+    None if somebody was faster.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((_HOST, port))
+    except OSError:
+        held.close()
+        return None
+    return held
 
 
 def _shut_down(connection: socket.socket) -> None:
