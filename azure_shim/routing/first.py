@@ -63,7 +63,8 @@ def _is_plain_line(line: RequestLine) -> bool:
 
 def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
     """Ask the target whose turn it is; what came of it is ``holder.first`` if it has served, else a `Trip` goes on."""
-    order = fleet.tree.next_order()
+    started = fleet.clock()
+    order = fleet.tree.next_order(started)
     at = order[0]
     site, health = fleet.sites[at], fleet.health
     addresses = site.addresses
@@ -71,7 +72,6 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
     if site.is_plain and addresses.refusal(call.line) is None:
         target = site.target
         naming = yield from name_deployment(call, target, wants_name=True)
-        started = fleet.clock()
         if isinstance(naming, Naming) and health.is_fit(at, naming.deployment, started):
             health.enter(at)
             try:

@@ -228,6 +228,7 @@ class Health:
             in_flight.pop()
 
     def went_well(self, at: int, deployment: str | None, now: float, duration_s: float) -> None:
+        """Note that target ``at`` has answered, after so many seconds."""
         site = self._sites[at]
         known = site.latency_s
         site.latency_s = duration_s if known is None else known + 0.2 * (duration_s - known)

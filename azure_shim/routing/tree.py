@@ -107,10 +107,10 @@ class Tree:
         assert isinstance(root, _Branches), "what is flat is one group"
         return [root.ats[index] for index in self._order(root, session, is_fixed=is_fixed)]
 
-    def next_order(self) -> Sequence[int]:
+    def next_order(self, now: float) -> Sequence[int]:
         """As `flat`, for a call that wants nothing in particular."""
         orders = self._orders
-        if orders and self._health.is_even(self._health.clock()):
+        if orders and self._health.is_even(now):
             return orders[int(self._health.random.random() * len(orders))]
         return self.flat(None, is_fixed=False)
 

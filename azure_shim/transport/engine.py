@@ -154,7 +154,7 @@ class Engine:
             retry = _retry_of(raw, names)
             call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
-            if wishes == NO_WISHES and is_plain(self.fleet, call):
+            if (wishes is NO_WISHES or wishes == NO_WISHES) and is_plain(self.fleet, call):
                 return try_first(self.fleet, call, exchange)
             trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()

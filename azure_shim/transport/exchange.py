@@ -11,7 +11,7 @@ from azure_shim.routing.failover import Trip
 from azure_shim.routing.fleet import Site
 from azure_shim.routing.route import Naming
 from azure_shim.transport.library import Library, Peeked, Streams
-from azure_shim.transport.private import set_host, spent_values
+from azure_shim.transport.private import set_host, telling_values
 from azure_shim.transport.watch import Watch, mark, mark_first
 from azure_shim.values import Answered, Body, Failed, Header, Late, Refusal, Send
 from azure_shim.wire.request_line import RequestLine
@@ -33,7 +33,8 @@ REFUSED = "x-azure-shim-refused"
 
 # What an answer says is left of its target's quota.
 _REMAINING = frozenset((b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens"))
-_UTILIZATION = b"azure-openai-deployment-utilization"
+# And what else in its head is read; our own names mean that somebody uses them too.
+_TELLING = frozenset((b"azure-openai-deployment-utilization", b"x-azure-shim-target", b"x-azure-shim-attempts"))
 # Failures before which nothing of a body was read.
 UNSENT = frozenset(("connect", "dns", "tls", "connect_timeout", "pool_timeout"))
 _NEVER = float("inf")
@@ -182,8 +183,8 @@ class Exchange:
         if status != 401:
             if self._original is None:
                 return Answered(status, content_type, response)
-            told = spent_values(response.headers, _REMAINING, _UTILIZATION)
-            return Answered(status, content_type, response, "", self._can_repeat, limits=told)
+            told = telling_values(response.headers, _REMAINING, _TELLING)
+            return Answered(status, content_type, response, "", self._can_repeat, None, None, told)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))
 
@@ -245,7 +246,8 @@ class Exchange:
             raise error
         response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
         if self.first is not None:
-            mark_first(response, *self.first)
+            assert isinstance(result, Answered), "what was served at once is an answer"
+            mark_first(response, *self.first, is_clean=not result.limits)
         elif self.trip is not None:
             for error in self._broken:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]

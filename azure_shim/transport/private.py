@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of", "set_host", "spent_values"]
+__all__ = ["add_headers", "always", "hurried", "is_replayable", "selector_of", "set_host", "telling_values"]
 
 
 def selector_of(client: Any) -> Callable[[Any], Any]:
@@ -35,12 +35,15 @@ def is_replayable(stream: Any) -> bool:
     return all(isinstance(file, (bytes, str)) or (hasattr(file, "seekable") and file.seekable()) for file in files)
 
 
-def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]]) -> None:
-    """Set headers of a response: name, name in lower case, value. What a server has said by such a name goes."""
+def add_headers(headers: Any, added: list[tuple[bytes, bytes, bytes]], *, replaces: bool = True) -> None:
+    """Set headers of a response: name, name in lower case, value.
+
+    What a server has said by such a name goes, but is not looked for if not ``replaces``.
+    """
     kept = getattr(headers, "_list", None)
     if isinstance(kept, list) and (not kept or len(kept[0]) == 3):
-        names = [name for _, name, _ in added]
-        if [True for _, name, _ in kept if name in names]:
+        if replaces:
+            names = [name for _, name, _ in added]
             kept[:] = [entry for entry in kept if entry[1] not in names]
         kept += added
         return
@@ -57,16 +60,16 @@ def set_host(headers: Any, host: str) -> None:
         headers["Host"] = host
 
 
-def spent_values(headers: Any, counts: frozenset[bytes], share: bytes) -> list[bytes]:
-    """Of the headers by these names, in lower case, the values that may be bad news.
+def telling_values(headers: Any, counts: frozenset[bytes], others: frozenset[bytes]) -> list[bytes]:
+    """Of the headers by these names, in lower case, the values that have to be looked at.
 
-    Those of ``counts`` are, unless they are a number above 0; that of ``share`` has to be read.
+    Those of ``counts`` have, unless they are a number above 0; those of ``others`` always.
     """
     kept = getattr(headers, "_list", None)
     if isinstance(kept, list) and (not kept or len(kept[0]) == 3):
-        return [v for _, n, v in kept if (n in counts and (v == b"0" or not v.isdigit())) or n == share]
+        return [v for _, n, v in kept if (n in counts and (v == b"0" or not v.isdigit())) or n in others]
     raw = [(name.lower(), value) for name, value in headers.raw]
-    return [v for n, v in raw if (n in counts and (v == b"0" or not v.isdigit())) or n == share]
+    return [v for n, v in raw if (n in counts and (v == b"0" or not v.isdigit())) or n in others]
 
 
 @contextmanager

@@ -62,11 +62,11 @@ class Watch:
         self.leave()  # an answer that was dropped without being closed keeps nobody busy
 
 
-def mark_first(response: Any, site: Site, naming: Naming, duration_s: float) -> None:
-    """As `mark`, of a call that its first attempt has served."""
+def mark_first(response: Any, site: Site, naming: Naming, duration_s: float, *, is_clean: bool) -> None:
+    """As `mark`, of a call that its first attempt has served; ``is_clean`` if the server uses none of our names."""
     attempt = Attempt(site.name, site.target.region, naming.deployment, 200, "served", 0.0, duration_s)
     response.extensions[ATTEMPTS] = (attempt,)
-    add_headers(response.headers, site.marks)
+    add_headers(response.headers, site.marks, replaces=not is_clean)
 
 
 def mark(response: Any, trip: Trip) -> None:

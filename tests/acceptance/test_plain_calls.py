@@ -48,8 +48,8 @@ def short_ways(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     found: list[list[int]] = []
     draw = Tree.next_order
 
-    def noted(tree: Tree) -> Any:
-        found.append(list(draw(tree)))
+    def noted(tree: Tree, now: float) -> Any:
+        found.append(list(draw(tree, now)))
         return found[-1]
 
     monkeypatch.setattr(Tree, "next_order", noted)

@@ -305,8 +305,8 @@ def test_the_order_is_drawn_once_and_handed_over(by: str, kind: str, monkeypatch
     drawn: list[list[int]] = []
     draw = to.tree.next_order
 
-    def noted() -> Any:
-        drawn.append(list(draw()))
+    def noted(now: float) -> Any:
+        drawn.append(list(draw(now)))
         return drawn[-1]
 
     def again(*args: Any, **kwargs: Any) -> Any:
