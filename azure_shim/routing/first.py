@@ -20,8 +20,6 @@ from azure_shim.wire.request_line import RequestLine
 
 __all__ = ["Holder", "is_plain", "try_first"]
 
-# Lines are kept, and compared by identity.
-_known: dict[RequestLine, bool] = {}
 _KEPT_LINES = 4096
 # A longer body is not searched more often than needed.
 _SEARCHED_BYTES = 1 << 18
@@ -40,7 +38,9 @@ class Holder(Protocol):
 def is_plain(fleet: Fleet, call: Call) -> bool:
     """Whether nothing binds the call to a target, and it may be repeated, so that its answer is taken in whole."""
     content = call.content
-    if content is None or not fleet.is_plain or not (_known.get(call.line) or _is_plain_line(call.line)):
+    if content is None or not fleet.is_plain:
+        return False
+    if not fleet.plain_lines.get(call.line) and not _is_plain_line(fleet, call.line):
         return False
     if call.retry or call.explicit or call.content_encoding or len(content) > _SEARCHED_BYTES:
         return False
@@ -50,14 +50,15 @@ def is_plain(fleet: Fleet, call: Call) -> bool:
     return True
 
 
-def _is_plain_line(line: RequestLine) -> bool:
-    known = _known.get(line)
+def _is_plain_line(fleet: Fleet, line: RequestLine) -> bool:
+    """Whether a call with this line names nothing that is stored, leaves nothing behind, and answers a text."""
+    known = fleet.plain_lines.get(line)
     if known is None:
-        if len(_known) >= _KEPT_LINES:
-            _known.clear()
+        if len(fleet.plain_lines) >= _KEPT_LINES:
+            fleet.plain_lines.clear()
         operation = line.operation
         names_nothing = operation is not None and not operation.kept and not operation.path.startswith("/responses")
-        known = _known[line] = names_nothing and is_pure(line) and is_text(line)
+        known = fleet.plain_lines[line] = names_nothing and is_pure(line) and is_text(line)
     return known
 
 

@@ -18,6 +18,7 @@ from azure_shim.routing.homes import Homes
 from azure_shim.routing.route import Addresses
 from azure_shim.routing.tree import Tree
 from azure_shim.values import Attempt, Credential, Header, Target
+from azure_shim.wire.request_line import RequestLine
 
 __all__ = ["METADATA", "NO_WISHES", "OURS", "PIN", "RESIDENCY", "Fleet", "Site", "Wishes", "fleet_of", "marks_of"]
 
@@ -143,6 +144,8 @@ class Fleet:
         """How many attempts it takes to ask every target."""
         self.is_plain = self.tree.is_flat and len(self.sites) > 1 and replace(plan.rules, seed=None) == _NO_RULES
         """Whether a call that asks for nothing in particular can go to any target."""
+        self.plain_lines: dict[RequestLine, bool] = {}
+        """Of lines, which are kept and compared by identity, whether a call with it is such a one."""
         self.homes = Homes(clock=clock)
         self.ran = Ran(clock)
         _all.add(self)

@@ -257,8 +257,8 @@ def _identity_of(origin: Origin) -> tuple[bytes, bytes, int]:
 
 
 def _wishes_of(raw: list[Header], names: list[bytes]) -> Wishes:
-    """What a caller says to us in a request's headers."""
-    return Wishes(*(_value(raw, names, name) or None for name in _OURS))
+    """What a caller says to us in a request's headers. A header without a value is no wish that can be kept."""
+    return Wishes(*(_value(raw, names, name) if name in names else None for name in _OURS))
 
 
 def _retry_of(raw: list[Header], names: list[bytes]) -> int:

@@ -472,7 +472,7 @@ def test_one_endpoint_is_within_no_residency(wish: str, written: str, colour: Co
     assert servers[0].connections == 0
 
 
-@pytest.mark.parametrize("wish", ["=eu", ",", "zone=eu,", ",eu", "=", " , "])
+@pytest.mark.parametrize("wish", ["=eu", ",", "zone=eu,", ",eu", "=", " , ", ""])
 def test_a_residency_that_cannot_be_read_is_refused(wish: str, dose: str, colour: Colour, servers: Servers) -> None:
     config = plan("fallback", at_server("a", servers[0], tags=["eu"]), at_server("b", servers[1], tags={"zone": "eu"}))
     client = connect(dose, colour, config, max_retries=0)
