@@ -481,11 +481,6 @@ def test_a_residency_that_cannot_be_read_is_refused(wish: str, dose: str, colour
     assert asked(servers) == [0, 0]
 
 
-def test_a_residency_that_is_blank_is_none(colour: Colour, servers: Servers) -> None:
-    client = colour.client(config=two_of(servers))
-    assert chat(colour, client, extra_headers={RESIDENCY: ""}) == "hello"
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_metadata_may_be_in_any_script(encoding: str, dose: str, colour: Colour, servers: Servers) -> None:
     config = {
