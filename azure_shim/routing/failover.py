@@ -214,9 +214,9 @@ class Trip:
         fleet = self._fleet
         for seconds in _PROBE_WAITS_S:
             now = fleet.clock()
-            if not self._probed(now) or now + seconds >= self._deadline:
-                return
             before = self._probed(now)
+            if not before or now + seconds >= self._deadline:
+                return
             yield from self._pause(seconds)
             if self._probed(fleet.clock()) != before:
                 break
@@ -599,10 +599,6 @@ class Trip:
         self._fleet.health.penalize(self.served.at, self._fleet.clock())
         if not self._repeats():
             self._note_ran(error)
-
-    def left_s(self) -> float:
-        """How long the call may last."""
-        return self._deadline - self._fleet.clock()
 
     # -- when nobody has served
 

@@ -128,7 +128,7 @@ _NO_RULES = Rules()
 
 
 class Fleet:
-    """A plan at work. ``clock`` gives monotonic seconds, ``now`` Unix time, for dates in Retry-After."""
+    """A plan at work. ``clock`` gives monotonic seconds; ``random`` is by default the plan's own, by its seed."""
 
     def __init__(self, plan: Plan, clock: Callable[[], float] = monotonic, random: Random | None = None) -> None:
         self.plan, self.rules, self.clock = plan, plan.rules, clock

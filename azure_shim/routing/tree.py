@@ -90,16 +90,12 @@ class Tree:
         self._groups: dict[int, Group] = {}  # the nearest one around a target that has a list of statuses
         _note_lists(self._root, None, self._groups)
         top = self._root
-        self._is_flat = isinstance(top, _Branches) and top.is_flat
+        self.is_flat = isinstance(top, _Branches) and top.is_flat
+        """Whether `flat` says all that a walk would."""
         self._orders: list[list[int]] = []  # where each is as likely as any other
         if isinstance(top, _Branches) and top.is_flat and (top.group.mode, top.group.by) == ("loadbalance", "weight"):
             spares = [top.ats[index] for index in top.spares]
             self._orders = [[top.ats[index] for index in order] + spares for order in top.permutations]
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether `flat` says all that a walk would."""
-        return self._is_flat
 
     def flat(self, session: str | None, *, is_fixed: bool) -> Sequence[int]:
         """The targets of one group, in the order in which a walk would ask them."""

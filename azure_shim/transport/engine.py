@@ -8,7 +8,7 @@ from typing import Any
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.failover import Trip
 from azure_shim.routing.first import is_plain, try_first
-from azure_shim.routing.fleet import NO_WISHES, OURS, RESIDENCY, Fleet, Wishes
+from azure_shim.routing.fleet import NO_WISHES, OURS, PIN, RESIDENCY, Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, Exchange, origin_of
 from azure_shim.transport.library import Library
@@ -22,6 +22,8 @@ __all__ = ["Engine"]
 # session at one host to another; the two openai-* headers mean nothing to Azure and name the caller's organization.
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
 _OURS = tuple(name.encode() for name in OURS)
+# Of a client of one endpoint, which has no conditions: the metadata may be for a gateway in front of it.
+_OURS_OF_ONE = frozenset((PIN.encode(), RESIDENCY.encode()))
 _RETRY_COUNT = b"x-stainless-retry-count"
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
@@ -61,7 +63,8 @@ class Engine:
         self._credentials = frozenset((b"authorization", b"api-key", *signing))
         if fleet is not None or target.credential.is_absent:
             self._credentials |= {b"ocp-apim-subscription-key"}
-        self._never_forwarded = self._credentials | _NEVER_FORWARDED | frozenset(_OURS)
+        ours = _OURS_OF_ONE if fleet is None else frozenset(_OURS)
+        self._never_forwarded = self._credentials | _NEVER_FORWARDED | ours
         self._extra = [] if fleet else [(name.encode(), value.encode()) for name, value in target.headers.items()]
         self._needs_headers = fleet is not None and fleet.needs_headers
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
@@ -154,7 +157,7 @@ class Engine:
             retry = _retry_of(raw, names)
             call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
-            if (wishes is NO_WISHES or wishes == NO_WISHES) and is_plain(self.fleet, call):
+            if wishes == NO_WISHES and is_plain(self.fleet, call):
                 return try_first(self.fleet, call, exchange)
             trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()
@@ -193,8 +196,9 @@ class Engine:
 
         A target cannot have another one called, and not at all outside of a residency.
         """
-        if own and self._target_of(request) is not None:
-            return self._follow_own(request)
+        found = self._target_of(request) if own else None
+        if found is not None:
+            return self._follow_own(request, *found)
         if self.fleet is not None and (self.fleet.rules.residency or RESIDENCY in request.headers):
             return _refuse(
                 "RedirectRefused",
@@ -211,12 +215,9 @@ class Engine:
             )
         return _follow_elsewhere(request)
 
-    def _follow_own(self, request: Any) -> Route:
+    def _follow_own(self, request: Any, target: Target, addresses: Addresses, at: int) -> Route:
         if getattr(request.stream, "is_spent", False):
             return Refusal(400, "RedirectRefused", "the redirect wants a body again that can be read only once.")
-        found = self._target_of(request)
-        assert found is not None, "asked before"
-        target, addresses, at = found
         raw = request.headers.raw
         headers, explicit = self.clean(request, raw, [header[0].lower() for header in raw])
         if self.fleet is not None:

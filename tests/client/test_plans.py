@@ -459,6 +459,15 @@ def test_nobody_ready_is_the_first_targets_error(colour: Colour, servers: Server
 # -- residency and metadata in headers
 
 
+def test_metadata_of_a_client_of_one_endpoint_is_for_the_gateway_behind_it(
+    colour: Colour, server: ScriptedServer
+) -> None:
+    """Nobody here has conditions that would read it."""
+    client = colour.client(azure_endpoint=server.url, api_key="k", max_retries=0)
+    chat(colour, client, extra_headers={METADATA: '{"plan": "batch"}'})
+    assert server.requests[0].header(METADATA) == '{"plan": "batch"}'
+
+
 @pytest.mark.parametrize("wish", ["eu", "zone=eu"])
 @pytest.mark.parametrize("written", ["call", "client"])
 def test_one_endpoint_is_within_no_residency(wish: str, written: str, colour: Colour, servers: Servers) -> None:
