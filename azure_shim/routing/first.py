@@ -25,7 +25,8 @@ _KEPT_LINES = 4096
 _SEARCHED_BYTES = 1 << 18
 # Members that bind a call to a target, or say that another answer could not take the place of this one. A body in which
 # any of them stands, if only as a word, goes the long way.
-_TELLING = (b'"stream":true', b'"stream": true', b'"store"', b"file_id", b"prompt_cache_key", b'"user":')
+_TELLING = (b'"store"', b"file_id", b"prompt_cache_key", b'"user":')
+_STREAMS = (b'"stream":true', b'"stream": true')
 
 
 class Holder(Protocol):
@@ -44,10 +45,10 @@ def is_plain(fleet: Fleet, call: Call) -> bool:
         return False
     if call.retry or call.explicit or call.content_encoding or len(content) > _SEARCHED_BYTES:
         return False
-    for member in _TELLING:  # noqa: SIM110  a generator would cost a microsecond
+    for member in _TELLING:
         if member in content:
             return False
-    return True
+    return b'"stream"' not in content or not any(member in content for member in _STREAMS)
 
 
 def _is_plain_line(fleet: Fleet, line: RequestLine) -> bool:
@@ -67,14 +68,16 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
     started = fleet.clock()
     order = fleet.tree.next_order(started)
     at = order[0]
-    site, health = fleet.sites[at], fleet.health
+    site = fleet.sites[at]
     addresses = site.addresses
     first: First | None = None
     if site.is_plain and addresses.refusal(call.line) is None:
         target = site.target
         naming = yield from name_deployment(call, target, wants_name=True)
-        if isinstance(naming, Naming) and health.is_fit(at, naming.deployment, started):
-            health.enter(at)
+        record = fleet.health.records[at]
+        is_fit = not (record.is_troubled or record.spent or record.suspect_until > started)
+        if isinstance(naming, Naming) and (is_fit or record.is_fit(naming.deployment, started)):
+            record.in_flight.append(None)
             try:
                 outcome = yield from send_signed(
                     target.credential,
@@ -87,13 +90,13 @@ def try_first(fleet: Fleet, call: Call, holder: Holder) -> Route:
                     True,
                 )
             except BaseException:
-                health.leave(at)
+                record.leave()
                 raise
             if isinstance(outcome, Answered) and outcome.taken_in is True:
                 now = fleet.clock()
-                health.leave(at)
-                health.went_well(at, naming.deployment, now, now - started)
-                if outcome.limits or health.has_spent(at):
+                record.leave()
+                fleet.health.went_well(at, naming.deployment, now, now - started)
+                if outcome.limits or record.spent:
                     steer(fleet, site, naming.deployment, outcome, now)
                 holder.first = (site, naming, now - started)
                 return outcome

@@ -58,10 +58,10 @@ def marks_of(target: str | None, attempts: int) -> list[tuple[bytes, bytes, byte
 class Site:
     """One target, by its number in the plan."""
 
-    __slots__ = ("addresses", "at", "extra", "is_plain", "marks", "name", "others", "own_names", "target")
+    __slots__ = ("addresses", "at", "extra", "is_plain", "marks", "name", "others", "own_names", "region", "target")
 
     def __init__(self, at: int, target: Target) -> None:
-        self.at, self.target, self.name = at, target, target.name
+        self.at, self.target, self.name, self.region = at, target, target.name, target.region
         overrides = dict(target.override_params)
         model = overrides.pop("model", None)
         self.others = overrides

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from azure_shim.values import Target
 
-__all__ = ["MAX_COOLDOWN_S", "Health", "State", "TargetHealth"]
+__all__ = ["MAX_COOLDOWN_S", "SLOW_START_S", "Health", "Record", "State", "TargetHealth"]
 
 MAX_COOLDOWN_S = 600.0
 """The longest that any target is left alone, whatever its Retry-After says ("86400" is seen in practice)."""
@@ -27,7 +27,7 @@ _CELLS = 1000
 _LOOK_AGAIN_S = 1.0
 _PROBE_S = 60.0  # a probe that has not come back by then does not count
 _SUSPECT_S = 5.0
-_SLOW_START_S = 10.0
+SLOW_START_S = 10.0
 _WINDOW_S, _SAMPLE, _ERROR_RATE, _OPEN_S = 30.0, 10, 0.5, 10.0
 _LATENCY_S = 60.0
 _SPENT_S = 10.0  # a limit that says nothing of its reset is looked at again after this
@@ -78,8 +78,8 @@ class _Cell:
         self.reason = ""
 
 
-class _Site:
-    """What is known of one target."""
+class Record:
+    """What is known of one target; its numbers are read as they are, and changed by `Health`."""
 
     __slots__ = (
         "credential",
@@ -112,6 +112,17 @@ class _Site:
         self.total = self.errors = 0
         self.is_troubled = False  # whether any cell has failures: a look at one flag is all that most calls need
 
+    def is_fit(self, deployment: str | None, now: float) -> bool:
+        """Whether the target may be sent a call, and there is no reason to ask others first."""
+        if self.is_troubled or self.suspect_until > now:
+            return False
+        return not self.spent or self.spent.get(deployment, 0.0) <= now
+
+    def leave(self) -> None:
+        """A call is over."""
+        if self.in_flight:  # one that began before a fork is the parent's to count
+            self.in_flight.pop()
+
     def cells(self, deployment: str | None) -> list[_Cell]:
         """The cells of a call that have ever failed."""
         found = [self.resource] if self.resource.failures else []
@@ -133,21 +144,18 @@ class Health:
         self, targets: Sequence[Target], clock: Callable[[], float] = time.monotonic, random: Random | None = None
     ) -> None:
         self.clock, self.random = clock, random or Random()  # noqa: S311  it spreads load, it protects nothing
-        self._sites = [_Site(target) for target in targets]
+        self.records = [Record(target) for target in targets]
         self.recovered_at = float("-inf")
 
     # -- what a call asks
 
     def is_fit(self, at: int, deployment: str | None, now: float) -> bool:
         """Whether target ``at`` may be sent a call, and there is no reason to ask others first."""
-        site = self._sites[at]
-        if site.is_troubled or site.suspect_until > now:
-            return False
-        return not site.spent or site.spent.get(deployment, 0.0) <= now
+        return self.records[at].is_fit(deployment, now)
 
     def state(self, at: int, deployment: str | None, now: float) -> State:
         """Whether target ``at`` may be sent a call for ``deployment``."""
-        site = self._sites[at]
+        site = self.records[at]
         cells = site.cells(deployment) if site.is_troubled else None
         if not cells:
             return _OPEN
@@ -162,7 +170,7 @@ class Health:
 
         While another call is its probe, a moment: what comes of it is known soon.
         """
-        cells = self._sites[at].cells(deployment)
+        cells = self.records[at].cells(deployment)
         if not cells:
             return now, False
         worst = max(cells, key=lambda cell: cell.until)
@@ -170,7 +178,7 @@ class Health:
 
     def is_probed(self, at: int, deployment: str | None, now: float) -> bool:
         """Whether a target's time is over, and another call is the first to try it."""
-        cells = self._sites[at].cells(deployment)
+        cells = self.records[at].cells(deployment)
         return any(cell.probed_until > now for cell in cells) and all(cell.until <= now for cell in cells)
 
     def recovery_s(self, at: int, deployment: str | None, now: float) -> float:
@@ -181,7 +189,7 @@ class Health:
 
     def claim(self, at: int, deployment: str | None, now: float) -> bool:
         """Take the single probe of a target whose time is over; False if another call has it."""
-        site = self._sites[at]
+        site = self.records[at]
         with site.lock:
             cells = site.cells(deployment)
             if any(_free_at(cell) > now for cell in cells):
@@ -192,27 +200,27 @@ class Health:
 
     def is_soft(self, at: int, deployment: str | None, now: float) -> bool:
         """Whether others should be asked first: a limit is used up, or something went wrong a moment ago."""
-        site = self._sites[at]
+        site = self.records[at]
         if site.suspect_until > now:
             return True
         spent = site.spent
         return bool(spent) and spent.get(deployment, 0.0) > now
 
     def load(self, at: int) -> int:
-        return len(self._sites[at].in_flight)
+        return len(self.records[at].in_flight)
 
     def is_even(self, now: float) -> bool:
         """Whether no target has recovered a moment ago, so that all of them get their whole weight."""
-        return now - self.recovered_at >= _SLOW_START_S
+        return now - self.recovered_at >= SLOW_START_S
 
     def share(self, at: int, now: float) -> float:
         """From 0 to 1: how much of its weight a target gets, less just after it has recovered."""
-        since = now - self._sites[at].recovered_at
-        return 1.0 if since >= _SLOW_START_S else max(0.1, since / _SLOW_START_S)
+        since = now - self.records[at].recovered_at
+        return 1.0 if since >= SLOW_START_S else max(0.1, since / SLOW_START_S)
 
     def expected_s(self, at: int, now: float) -> float:
         """How long an answer takes, with what is in flight already; a measurement fades, so that it is made again."""
-        site = self._sites[at]
+        site = self.records[at]
         if site.latency_s is None:
             return 0.0
         return site.latency_s * exp((site.measured_at - now) / _LATENCY_S) * (len(site.in_flight) + 1)
@@ -220,16 +228,14 @@ class Health:
     # -- what a call tells
 
     def enter(self, at: int) -> None:
-        self._sites[at].in_flight.append(None)
+        self.records[at].in_flight.append(None)
 
     def leave(self, at: int) -> None:
-        in_flight = self._sites[at].in_flight
-        if in_flight:  # a call that began before a fork is the parent's to count
-            in_flight.pop()
+        self.records[at].leave()
 
     def went_well(self, at: int, deployment: str | None, now: float, duration_s: float) -> None:
         """Note that target ``at`` has answered, after so many seconds."""
-        site = self._sites[at]
+        site = self.records[at]
         known = site.latency_s
         site.latency_s = duration_s if known is None else known + 0.2 * (duration_s - known)
         site.measured_at = now
@@ -254,7 +260,7 @@ class Health:
 
         ``cools`` says which part, ``told_s`` is the service's own word, ``is_fault`` whether it counts as an error.
         """
-        site = self._sites[at]
+        site = self.records[at]
         cooled = 0.0
         if is_fault:
             site.suspect_until = now + _SUSPECT_S
@@ -266,35 +272,35 @@ class Health:
 
     def gave_up(self, at: int, deployment: str | None) -> None:
         """The call that was the target's probe has ended without success: the next probe is another's."""
-        site = self._sites[at]
+        site = self.records[at]
         for cell in site.cells(deployment):
             cell.probed_until = 0.0
 
     def spend(self, at: int, deployment: str | None, now: float, reset_s: float | None) -> None:
         """The target's limit for ``deployment`` is used up until it resets."""
-        spent = self._sites[at].spent
+        spent = self.records[at].spent
         if len(spent) >= _CELLS:
             spent.clear()
         spent[deployment] = now + min(reset_s or _SPENT_S, _SPENT_S)
 
     def has_spent(self, at: int) -> bool:
         """Whether a limit of the target was used up and has not been seen whole again."""
-        return bool(self._sites[at].spent)
+        return bool(self.records[at].spent)
 
     def refill(self, at: int, deployment: str | None) -> None:
         """The target's limit for ``deployment`` is not used up, or no longer."""
-        self._sites[at].spent.pop(deployment, None)
+        self.records[at].spent.pop(deployment, None)
 
     def penalize(self, at: int, now: float) -> None:
         """An answer broke off in its middle."""
-        site = self._sites[at]
+        site = self.records[at]
         site.suspect_until = now + _SUSPECT_S
         if self._count(site, now, is_fault=True):
             self._open(site, now)
 
     # -- how it is kept
 
-    def _cell(self, site: _Site, cools: str, deployment: str | None) -> _Cell:
+    def _cell(self, site: Record, cools: str, deployment: str | None) -> _Cell:
         if cools == "resource":
             return site.resource
         if cools == "credential":
@@ -306,13 +312,13 @@ class Health:
                 site.deployments = dict(kept)
             return site.deployments.setdefault(deployment, _Cell())
 
-    def _open(self, site: _Site, now: float) -> float:
+    def _open(self, site: Record, now: float) -> float:
         """Open the circuit: too many of the last calls were faults."""
         return self._cool(site, site.resource, "resource", now, None, "error rate", _OPEN_S)
 
     def _cool(
         self,
-        site: _Site,
+        site: Record,
         cell: _Cell,
         cools: str,
         now: float,
@@ -331,7 +337,7 @@ class Health:
                 cell.until, cell.reason, cell.told = now + pause_s, reason, told_s is not None
             return cell.until - now
 
-    def _count(self, site: _Site, now: float, *, is_fault: bool) -> bool:
+    def _count(self, site: Record, now: float, *, is_fault: bool) -> bool:
         """Count a call; whether too many of the last ones were faults. Threads may lose a count, which is no harm."""
         if now - site.window_at > _WINDOW_S:
             site.window_at, site.total, site.errors = now, 0, 0
@@ -348,11 +354,11 @@ class Health:
 
     def snapshot(self) -> tuple[TargetHealth, ...]:
         now = self.clock()
-        return tuple(_shown(site, now) for site in self._sites)
+        return tuple(_shown(site, now) for site in self.records)
 
     def forget_parent(self) -> None:
         """After a fork: what is in flight is the parent's, and a lock may be held by a thread that is not here."""
-        for site in self._sites:
+        for site in self.records:
             site.lock = threading.Lock()
             site.in_flight.clear()
 
@@ -364,7 +370,7 @@ def _free_at(cell: _Cell) -> float:
     return max(cell.until, cell.probed_until)
 
 
-def _shown(site: _Site, now: float) -> TargetHealth:
+def _shown(site: Record, now: float) -> TargetHealth:
     whole = [cell for cell in (site.resource, site.credential) if cell.failures]
     worst = max(whole, key=_free_at, default=None)
     cooling_s = max(0.0, worst.until - now) if worst is not None else 0.0

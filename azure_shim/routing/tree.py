@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Union
 
 from azure_shim.plan import Group, Node
 from azure_shim.routing.conditions import matches
-from azure_shim.routing.health import Health
+from azure_shim.routing.health import SLOW_START_S, Health
 from azure_shim.routing.sessions import preferred
 from azure_shim.values import Target
 
@@ -106,8 +106,9 @@ class Tree:
     def next_order(self, now: float) -> Sequence[int]:
         """As `flat`, for a call that wants nothing in particular."""
         orders = self._orders
-        if orders and self._health.is_even(now):
-            return orders[int(self._health.random.random() * len(orders))]
+        health = self._health
+        if orders and now - health.recovered_at >= SLOW_START_S:
+            return orders[int(health.random.random() * len(orders))]
         return self.flat(None, is_fixed=False)
 
     def moves_on(self, at: int, came: Came) -> bool:

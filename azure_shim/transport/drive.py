@@ -77,12 +77,11 @@ class SyncDriver:
         if isinstance(effect, Send):
             transport, request = self._exchange.attempt(effect)
             try:
-                self._open = transport.handle_request(request)
-                is_taken_in = effect.takes_in and self._open.status_code == 200
-                answered = self._exchange.answered(self._open, is_taken_in=is_taken_in)
-                if is_taken_in and not answered.content_type.startswith(_NOT_WHOLE):
-                    return self._take_in(answered)
-                return answered
+                response = self._open = transport.handle_request(request)
+                content_type = response.headers.get("content-type") or ""
+                if effect.takes_in and response.status_code == 200 and not content_type.startswith(_NOT_WHOLE):
+                    return self._take_in(response, content_type)
+                return self._exchange.answered(response, content_type)
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
@@ -109,10 +108,10 @@ class SyncDriver:
             return None
         assert_never(effect)
 
-    def _take_in(self, answered: Answered) -> Answered:
+    def _take_in(self, response: Any, content_type: str) -> Answered:
         """Read a text whole, unless it is long."""
-        exchange, response = self._exchange, answered.response
-        upstream = response.stream
+        exchange, upstream = self._exchange, response.stream
+        exchange.reads_on()
         rest = iter(upstream)
         chunks: list[bytes] = []
         size, clock, ends_at = 0, exchange.clock, exchange.ends_at
@@ -125,18 +124,17 @@ class SyncDriver:
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
                     exchange.bound(response)
-                    return answered._replace(taken_in=False)
+                    return exchange.taken_in(response, content_type, False)
         except exchange.library.errors as error:
             failed = exchange.failed(error)
             exchange.inspected(response, chunks, None, failed.error)
             upstream.close()
             self._open = None
-            return answered._replace(taken_in=failed)
+            return exchange.taken_in(response, content_type, failed)
         upstream.close()
         self._open = None
         response.stream = exchange.library.ChunkStream(tuple(chunks))
-        status, kind, _, _, can_repeat, _, _, limits = answered
-        return Answered(status, kind, response, "", can_repeat, None, True, limits)
+        return exchange.taken_in(response, content_type, True)
 
     def _inspect(self, effect: Inspect) -> bool | Failed:
         exchange, response, limit_s = self._exchange, effect.response, effect.limit_s
@@ -198,12 +196,11 @@ class AsyncDriver:
         if isinstance(effect, Send):
             transport, request = self._exchange.attempt(effect)
             try:
-                self._open = await transport.handle_async_request(request)
-                is_taken_in = effect.takes_in and self._open.status_code == 200
-                answered = self._exchange.answered(self._open, is_taken_in=is_taken_in)
-                if is_taken_in and not answered.content_type.startswith(_NOT_WHOLE):
-                    return await self._take_in(answered)
-                return answered
+                response = self._open = await transport.handle_async_request(request)
+                content_type = response.headers.get("content-type") or ""
+                if effect.takes_in and response.status_code == 200 and not content_type.startswith(_NOT_WHOLE):
+                    return await self._take_in(response, content_type)
+                return self._exchange.answered(response, content_type)
             except self._exchange.library.errors as error:
                 return self._exchange.failed(error)
         if isinstance(effect, Inspect):
@@ -230,10 +227,10 @@ class AsyncDriver:
             return None
         assert_never(effect)
 
-    async def _take_in(self, answered: Answered) -> Answered:
+    async def _take_in(self, response: Any, content_type: str) -> Answered:
         """Read a text whole, unless it is long."""
-        exchange, response = self._exchange, answered.response
-        upstream = response.stream
+        exchange, upstream = self._exchange, response.stream
+        exchange.reads_on()
         rest = aiter(upstream)
         chunks: list[bytes] = []
         size, clock, ends_at = 0, exchange.clock, exchange.ends_at
@@ -246,18 +243,17 @@ class AsyncDriver:
                 if size > _ANSWER_BYTES:
                     exchange.inspected(response, chunks, rest, None)
                     exchange.bound(response)
-                    return answered._replace(taken_in=False)
+                    return exchange.taken_in(response, content_type, False)
         except exchange.library.errors as error:
             failed = exchange.failed(error)
             exchange.inspected(response, chunks, None, failed.error)
             await upstream.aclose()
             self._open = None
-            return answered._replace(taken_in=failed)
+            return exchange.taken_in(response, content_type, failed)
         await upstream.aclose()
         self._open = None
         response.stream = exchange.library.ChunkStream(tuple(chunks))
-        status, kind, _, _, can_repeat, _, _, limits = answered
-        return Answered(status, kind, response, "", can_repeat, None, True, limits)
+        return exchange.taken_in(response, content_type, True)
 
     async def _inspect(self, effect: Inspect) -> bool | Failed:
         exchange, response, limit_s = self._exchange, effect.response, effect.limit_s

@@ -69,6 +69,7 @@ class Engine:
         self._needs_headers = fleet is not None and fleet.needs_headers
         self._lines: dict[tuple[str, bytes, bool], RequestLine] = {}
         self._urls: dict[str, Any] = {}
+        self._netlocs: dict[int, tuple[Any, bytes]] = {}  # by identity, of URLs that live as long as they are here
         self._tokens = {id(each.credential.tokens): each.credential.tokens for each in targets}
         for tokens in self._tokens.values():
             if tokens is not None:
@@ -87,8 +88,16 @@ class Engine:
             url = self.library.URL(text)
             if len(self._urls) >= _CACHED_LINES:
                 self._urls.clear()
+                self._netlocs.clear()
             self._urls[text] = url
+            self._netlocs[id(url)] = url, url.netloc
         return url
+
+    def netloc(self, url: Any) -> bytes:
+        """Host and port as the library spells them, which takes a microsecond where `url` has not made it."""
+        known = self._netlocs.get(id(url))
+        netloc: bytes = url.netloc if known is None else known[1]
+        return netloc
 
     def is_own(self, url: Any) -> bool:
         """Whether ``url`` is at a target's origin."""
@@ -264,9 +273,13 @@ def _wishes_of(raw: list[Header], names: list[bytes]) -> Wishes:
 
 def _retry_of(raw: list[Header], names: list[bytes]) -> int:
     """How often the SDK has sent a call before."""
-    if _RETRY_COUNT not in names or raw[names.index(_RETRY_COUNT)][1] == b"0":
+    try:
+        value = raw[names.index(_RETRY_COUNT)][1]
+    except ValueError:
         return 0
-    text = _value(raw, names, _RETRY_COUNT)
+    if value == b"0":
+        return 0
+    text = value.decode("utf-8", "replace").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
 
 

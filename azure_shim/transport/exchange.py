@@ -34,7 +34,7 @@ REFUSED = "x-azure-shim-refused"
 # What an answer says is left of its target's quota.
 _REMAINING = frozenset((b"x-ratelimit-remaining-requests", b"x-ratelimit-remaining-tokens"))
 # And what else in its head is read; our own names mean that somebody uses them too.
-_TELLING = frozenset((b"azure-openai-deployment-utilization", b"x-azure-shim-target", b"x-azure-shim-attempts"))
+_TELLING = _REMAINING | {b"azure-openai-deployment-utilization", b"x-azure-shim-target", b"x-azure-shim-attempts"}
 # Failures before which nothing of a body was read.
 UNSENT = frozenset(("connect", "dns", "tls", "connect_timeout", "pool_timeout"))
 _NEVER = float("inf")
@@ -112,7 +112,7 @@ class Exchange:
         if not send.again:
             self._set_body(send.body)
         if request.url is not url:
-            if request.url.netloc != url.netloc:
+            if self.engine.netloc(request.url) != self.engine.netloc(url):
                 set_host(request.headers, address.authority)
                 # openai 1.x names the host that it spelled, which is no longer the one that TLS is spoken with.
                 request.extensions.pop("sni_hostname", None)
@@ -168,22 +168,27 @@ class Exchange:
             if self._length is not None:
                 request.headers["Content-Length"] = str(int(self._length) + body.grown_bytes)
 
-    def answered(self, response: Any, *, is_taken_in: bool = False) -> Answered:
-        """The head of a response, before anybody has read its body.
-
-        ``is_taken_in`` says that whoever asks reads a text at once, and looks at the time himself.
-        """
+    def reads_on(self) -> None:
+        """The head of an answer is here: its body may take longer."""
         if self._after_head is not None:
             timeout, timeout["read"] = self._after_head  # which the library looks at when the body begins
             self._after_head = None
-        content_type = response.headers.get("content-type") or ""
-        if not is_taken_in and self._answers_json() and not content_type.startswith("text/event-stream"):
+
+    def taken_in(self, response: Any, content_type: str, is_whole: bool | Failed) -> Answered:
+        """An answer whose body was read at once, or as much of it as came."""
+        told = telling_values(response.headers, _TELLING, _REMAINING)
+        return Answered(response.status_code, content_type, response, "", self._can_repeat, None, is_whole, told)
+
+    def answered(self, response: Any, content_type: str) -> Answered:
+        """The head of a response, before anybody has read its body."""
+        self.reads_on()
+        if self._answers_json() and not content_type.startswith("text/event-stream"):
             self.bound(response)
         status = response.status_code
         if status != 401:
             if self._original is None:
                 return Answered(status, content_type, response)
-            told = telling_values(response.headers, _REMAINING, _TELLING)
+            told = telling_values(response.headers, _TELLING, _REMAINING)
             return Answered(status, content_type, response, "", self._can_repeat, None, None, told)
         challenge = ", ".join(response.headers.get_list("www-authenticate"))
         return Answered(401, content_type, response, challenge, self.library.can_repeat(self.request))

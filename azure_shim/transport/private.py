@@ -60,16 +60,16 @@ def set_host(headers: Any, host: str) -> None:
         headers["Host"] = host
 
 
-def telling_values(headers: Any, counts: frozenset[bytes], others: frozenset[bytes]) -> list[bytes]:
-    """Of the headers by these names, in lower case, the values that have to be looked at.
+def telling_values(headers: Any, read: frozenset[bytes], counts: frozenset[bytes]) -> list[bytes]:
+    """Of the headers by the names ``read``, in lower case, the values that have to be looked at.
 
-    Those of ``counts`` have, unless they are a number above 0; those of ``others`` always.
+    Those of ``counts``, which are some of them, need not if they are a number above 0.
     """
     kept = getattr(headers, "_list", None)
     if isinstance(kept, list) and (not kept or len(kept[0]) == 3):
-        return [v for _, n, v in kept if (n in counts and (v == b"0" or not v.isdigit())) or n in others]
+        return [v for _, n, v in kept if n in read and (n not in counts or v == b"0" or not v.isdigit())]
     raw = [(name.lower(), value) for name, value in headers.raw]
-    return [v for n, v in raw if (n in counts and (v == b"0" or not v.isdigit())) or n in others]
+    return [v for n, v in raw if n in read and (n not in counts or v == b"0" or not v.isdigit())]
 
 
 @contextmanager

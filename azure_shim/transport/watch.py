@@ -64,8 +64,9 @@ class Watch:
 
 def mark_first(response: Any, site: Site, naming: Naming, duration_s: float, *, is_clean: bool) -> None:
     """As `mark`, of a call that its first attempt has served; ``is_clean`` if the server uses none of our names."""
-    attempt = Attempt(site.name, site.target.region, naming.deployment, 200, "served", 0.0, duration_s)
-    response.extensions[ATTEMPTS] = (attempt,)
+    response.extensions[ATTEMPTS] = (
+        Attempt(site.name, site.region, naming.deployment, 200, "served", 0.0, duration_s),
+    )
     add_headers(response.headers, site.marks, replaces=not is_clean)
 
 

@@ -398,7 +398,7 @@ def test_names_of_deployments_do_not_fill_the_memory() -> None:
         cool(to, told_s=1.0, deployment=f"d{number}")
         to.spend(0, f"d{number}", clock.now, 1.0)
         clock.now += 0.1
-    site = to._sites[0]
+    site = to.records[0]
     assert len(site.deployments) <= 2000
     assert len(site.spent) <= 2000
     assert until(to, "d2999") > 0, "the ones that still cool are kept"
