@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import json
 import os
-import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ import openai
 from typing_extensions import Self
 
 from azure_shim.answers import checked_answer, cut_answer, raise_coldness, worded
-from azure_shim.auth.flow import attach
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
 from azure_shim.construction import (
     PLACEHOLDER,
@@ -23,22 +21,18 @@ from azure_shim.construction import (
     pins,
     sdk_arguments,
     split,
-    websocket_url,
 )
-from azure_shim.routing.fleet import OURS, Fleet
+from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
+from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
-from azure_shim.sdk import MAJOR, default_headers_of, http_client_of, set_default_headers
-from azure_shim.transport.drive import settle, settle_async
-from azure_shim.transport.exchange import CALL, EXPLICIT, local_answer
-from azure_shim.values import Deployments, Header, Late, Refusal, Target
+from azure_shim.sdk import MAJOR, http_client_of
+from azure_shim.transport.exchange import CALL, EXPLICIT
+from azure_shim.values import Deployments
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
-# The credential of the WebSocket that is being dialled in this context, with the client it belongs to.
-_dialled: contextvars.ContextVar[tuple[Any, Header] | None] = contextvars.ContextVar("azure_shim_dialled", default=None)
 # The call whose request is being made in this context.
 _called: contextvars.ContextVar[str | None] = contextvars.ContextVar("azure_shim_called", default=None)
-_building_http: contextvars.ContextVar[bool] = contextvars.ContextVar("azure_shim_building_http", default=False)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
@@ -117,37 +111,8 @@ class _Shim:
 
         @property
         def default_headers(self) -> Any:
-            building = _building_http.set(True)
-            try:
+            with building_http():
                 return super().default_headers  # type: ignore[misc]
-            finally:
-                _building_http.reset(building)
-
-    def at_target(self, target: Target) -> Self:
-        """A client of one target of ``config``, for what is not sent by HTTP. It shares this one's connections."""
-        settings = Settings(target, {}, {}, signs=target.credential.is_absent)
-        wanted = {"http_client": http_client_of(self), "websocket_base_url": websocket_url(settings)}
-        bound: Self = super().copy(**wanted, _extra_kwargs={"_azure_settings": settings})  # type: ignore[misc]
-        set_default_headers(bound, {n: v for n, v in default_headers_of(self).items() if n.lower() not in OURS})
-        return bound
-
-    def _is_signed_by_headers(self) -> bool:
-        """Whether a target has its credential in headers of its own."""
-        target = self.azure_shim_settings.target
-        return target.credential.is_absent and bool(target.headers)
-
-    def _signed_for_websocket(self, result: Header | Refusal | Late) -> Header:
-        """The header, or openai's own error for what a request by HTTP would have got instead."""
-        if not isinstance(result, (Refusal, Late)):
-            return result
-        library = http_client_of(self).azure_shim_library
-        request = library.Request("GET", str(self.base_url))  # type: ignore[attr-defined]
-        if isinstance(result, Late):
-            raise openai.APITimeoutError(request=request) from library.late(result.message, request)
-        response = local_answer(library, result)
-        response.request = request
-        body = response.json()["error"]
-        raise self._make_status_error(f"Error code: {result.status} - {body}", body=body, response=response) from None
 
 
 class OpenAI(_Shim, openai.OpenAI):
@@ -295,10 +260,7 @@ class OpenAI(_Shim, openai.OpenAI):
     @property
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
-        if _building_http.get() or self._is_signed_by_headers():
-            return {}
-        name, value = self._signed_for_websocket(settle(attach(self.azure_shim_settings.target.credential)))
-        return {name.decode(): value.decode()}
+        return {} if is_building_http() else headers_of(self)
 
     def warm_up(self) -> None:
         """Fetch the token and open a connection to the target, so that the first call waits for neither.
@@ -442,14 +404,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     @property
     def auth_headers(self) -> dict[str, str]:
         """What signs a WebSocket; HTTP requests are signed by the transport."""
-        if _building_http.get() or self._is_signed_by_headers():
-            return {}
-        dialled = _dialled.get()
-        if dialled is not None and dialled[0]() is self:
-            _dialled.set(None)  # for one dialling alone: the next one wants a fresh token
-            return {dialled[1][0].decode(): dialled[1][1].decode()}
-        name, value = self._signed_for_websocket(settle(attach(self.azure_shim_settings.target.credential)))
-        return {name.decode(): value.decode()}
+        return {} if is_building_http() else headers_of_async(self)
 
     async def warm_up(self) -> None:
         """As `OpenAI.warm_up`; the connection is for the running event loop."""
@@ -463,11 +418,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
 
     async def _refresh_api_key(self) -> str:
         """The SDK awaits this before it dials; a plain request of ours has no use for it."""
-        if self._is_signed_by_headers():
-            return PLACEHOLDER
-        signed = await settle_async(attach(self.azure_shim_settings.target.credential))
-        _dialled.set((weakref.ref(self), self._signed_for_websocket(signed)))
-        return PLACEHOLDER
+        return await refresh(self)
 
     async def _prepare_options(self, options: Any) -> Any:
         if options.url.startswith(("ws://", "wss://")):

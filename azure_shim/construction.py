@@ -10,12 +10,11 @@ import openai
 
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
-from azure_shim.sdk import http_client_of, set_default_headers
+from azure_shim.routing.fleet import OURS
+from azure_shim.sdk import default_headers_of, http_client_of, set_default_headers
+from azure_shim.values import PLACEHOLDER, Target
 
-__all__ = ["PLACEHOLDER", "changed", "forget_ambient", "pins", "sdk_arguments", "split", "websocket_url"]
-
-PLACEHOLDER = "azure-shim-placeholder-not-a-key"
-"""What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
+__all__ = ["PLACEHOLDER", "at_target", "changed", "forget_ambient", "pins", "sdk_arguments", "split", "websocket_url"]
 
 # Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
 _NOT_FOR_AZURE = {
@@ -96,6 +95,16 @@ def forget_ambient(client: Any, sdk: Mapping[str, Any]) -> None:
     client.admin_api_key = None
     # OPENAI_CUSTOM_HEADERS may carry an OpenAI key.
     set_default_headers(client, sdk.get("default_headers") or {})
+
+
+def at_target(client: Any, target: Target) -> Any:
+    """A client of one target of ``config``, for what is not sent by HTTP. It shares the connections of ``client``."""
+    settings = Settings(target, {}, {}, signs=target.credential.is_absent)
+    wanted = {"http_client": http_client_of(client), "websocket_base_url": websocket_url(settings)}
+    copied = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
+    bound = copied(client, **wanted, _extra_kwargs={"_azure_settings": settings})
+    set_default_headers(bound, {n: v for n, v in default_headers_of(client).items() if n.lower() not in OURS})
+    return bound
 
 
 def split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:

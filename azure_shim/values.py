@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn, Union
 
 __all__ = [
     "DEFAULT_PORTS",
+    "PLACEHOLDER",
     "Address",
     "Answered",
     "Ask",
@@ -46,6 +47,8 @@ Provider = Callable[[], Any]
 Deployments = Union[Mapping[str, str], Callable[[str], Union[str, None]]]
 """From the model's name that a caller uses to the deployment's name on Azure."""
 
+PLACEHOLDER = "azure-shim-placeholder-not-a-key"
+"""What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
 DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 
 

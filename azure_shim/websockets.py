@@ -15,6 +15,7 @@ import openai
 
 from azure_shim.auth.flow import drop
 from azure_shim.config.credentials import SIGNING_HEADERS
+from azure_shim.construction import at_target
 from azure_shim.routing.dialling import choose
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
 from azure_shim.sdk import default_headers_of, http_client_of
@@ -71,7 +72,7 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str, *, is_preview: bool) 
         raise openai.OpenAIError(chosen.message)
     target = chosen.addresses.target
     headers = {n: v for n, v in (kwargs.get("extra_headers") or {}).items() if n.lower() not in OURS}
-    return client.at_target(target), {**kwargs, "extra_headers": {**target.headers, **headers}}
+    return at_target(client, target), {**kwargs, "extra_headers": {**target.headers, **headers}}
 
 
 def _with_one_credential(target: Target, headers: Mapping[str, Any]) -> dict[str, Any]:

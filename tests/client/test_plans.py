@@ -631,7 +631,7 @@ with ScriptedServer(slow) as a, ScriptedServer() as b:
     assert reached.wait(20)
     assert [t.in_flight for t in client.health()] == [1, 0]
     fleet = client._client.azure_shim_fleet
-    locks = [fleet.homes._lock, fleet.ran._lock, *(site.lock for site in fleet.health._sites)]
+    locks = [fleet.homes._lock, fleet.ran._lock, *(site.lock for site in fleet.health.records)]
     for lock in locks:
         lock.acquire()
     from azure_shim.routing import fleet as module
