@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from azure_shim.errors import CredentialError as CredentialError
     from azure_shim.http import async_http_client as async_http_client
     from azure_shim.http import http_client as http_client
+    from azure_shim.patching.process import patch as patch
+    from azure_shim.patching.process import patched as patched
+    from azure_shim.patching.process import unpatch as unpatch
+    from azure_shim.patching.wrapping import wrap as wrap
     from azure_shim.routing.health import TargetHealth as TargetHealth
     from azure_shim.targets import AzureTarget as AzureTarget
     from azure_shim.targets import Conditional as Conditional
@@ -49,7 +53,11 @@ _HOMES = {
     "async_http_client": "azure_shim.http",
     "attempts": "azure_shim.attempts",
     "http_client": "azure_shim.http",
+    "patch": "azure_shim.patching.process",
+    "patched": "azure_shim.patching.process",
     "reset_tokens": "azure_shim.auth.tokens",
+    "unpatch": "azure_shim.patching.process",
+    "wrap": "azure_shim.patching.wrapping",
 }
 # Of the library that the installed openai is built on; those for the other are in azure_shim.transport.on_*.
 _OF_THE_LIBRARY = ("AsyncAzureTransport", "AzureAuth", "AzureTransport")
@@ -76,7 +84,11 @@ __all__ = [
     "async_http_client",
     "attempts",
     "http_client",
+    "patch",
+    "patched",
     "reset_tokens",
+    "unpatch",
+    "wrap",
 ]
 
 

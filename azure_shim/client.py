@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 from typing_extensions import Self
 
+from azure_shim import calls
 from azure_shim.answers import checked_answer, cut_answer, raise_coldness, worded
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
 from azure_shim.construction import (
@@ -26,13 +26,11 @@ from azure_shim.dialling import building_http, headers_of, headers_of_async, is_
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of
-from azure_shim.transport.exchange import CALL, EXPLICIT
+from azure_shim.transport.exchange import EXPLICIT
 from azure_shim.values import Deployments
 
 __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 
-# The call whose request is being made in this context.
-_called: contextvars.ContextVar[str | None] = contextvars.ContextVar("azure_shim_called", default=None)
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
@@ -150,6 +148,9 @@ class OpenAI(_Shim, openai.OpenAI):
             of the Portkey gateway (``{"strategy": {"mode": "fallback"}, "targets": [...]}``), `Fallback`,
             `LoadBalance` or `Conditional`, or the path of a TOML or JSON file; else ``AZURE_SHIM_CONFIG``. Its Azure
             targets inherit the other arguments but for an endpoint, of which each has its own.
+        drop_empty_choice_chunks: whether streams of chat and text completions come without what only Azure sends: the
+            verdict on the prompt is moved from its own chunk, which has no choice, into the next one, and a choice
+            without a ``delta`` gets an empty one, so that ``chunk.choices[0].delta.content`` can always be read.
         http_client: a client of httpx or httpx2 whose connections, proxies, hooks and timeout are used; it is neither
             changed nor closed.
 
@@ -188,6 +189,7 @@ class OpenAI(_Shim, openai.OpenAI):
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
         config: Any = None,
+        drop_empty_choice_chunks: bool | None = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -240,6 +242,7 @@ class OpenAI(_Shim, openai.OpenAI):
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
         config: Any = None,
+        drop_empty_choice_chunks: bool | None = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -281,13 +284,13 @@ class OpenAI(_Shim, openai.OpenAI):
         raise_coldness(errors, self.azure_shim_settings)
 
     def _prepare_options(self, options: Any) -> Any:
-        _called.set(options.idempotency_key)
+        calls.note(options)
         return options
 
     def _prepare_request(self, request: Any) -> None:
         # What signs this request, if anything does, is its caller's wish: the SDK above us adds nothing.
         request.extensions[EXPLICIT] = True
-        request.extensions[CALL] = _called.get()
+        calls.mark(request)
 
     def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:
@@ -332,6 +335,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
         config: Any = None,
+        drop_empty_choice_chunks: bool | None = None,
         admin_api_key: str | None = None,
         workload_identity: Any = None,
         organization: str | None = None,
@@ -384,6 +388,7 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         azure_workload_client_id: str | None = None,
         azure_cloud: str | None = None,
         config: Any = None,
+        drop_empty_choice_chunks: bool | None = None,
         base_url: Any = None,
         http_client: Any = None,
         _extra_kwargs: Mapping[str, Any] = {},
@@ -423,12 +428,12 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     async def _prepare_options(self, options: Any) -> Any:
         if options.url.startswith(("ws://", "wss://")):
             await self._refresh_api_key()
-        _called.set(options.idempotency_key)
+        calls.note(options)
         return options
 
     async def _prepare_request(self, request: Any) -> None:
         request.extensions[EXPLICIT] = True
-        request.extensions[CALL] = _called.get()
+        calls.mark(request)
 
     async def _process_response(self, *, cast_to: Any, response: Any, **options: Any) -> Any:
         try:

@@ -14,7 +14,17 @@ from azure_shim.routing.fleet import OURS
 from azure_shim.sdk import default_headers_of, http_client_of, set_default_headers
 from azure_shim.values import PLACEHOLDER, Target
 
-__all__ = ["PLACEHOLDER", "at_target", "changed", "forget_ambient", "pins", "sdk_arguments", "split", "websocket_url"]
+__all__ = [
+    "PLACEHOLDER",
+    "at_target",
+    "base_url_of",
+    "changed",
+    "forget_ambient",
+    "pins",
+    "sdk_arguments",
+    "split",
+    "websocket_url",
+]
 
 # Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
 _NOT_FOR_AZURE = {
@@ -47,10 +57,11 @@ def _configured(azure: Mapping[str, Any], sdk: dict[str, Any], own: Settings | N
 
 def _is_repeated(arguments: Mapping[str, Any], settings: Settings) -> bool:
     """Whether ``arguments`` say nothing that the settings of a client of ours do not say already."""
-    return all(name == "base_url" and value.rstrip("/") == _base_url(settings) for name, value in arguments.items())
+    return all(name == "base_url" and value.rstrip("/") == base_url_of(settings) for name, value in arguments.items())
 
 
-def _base_url(settings: Settings) -> str:
+def base_url_of(settings: Settings) -> str:
+    """Where the first target's surface begins, without a trailing slash."""
     return f"{settings.target.endpoint.origin}{settings.target.base_path}"
 
 
@@ -63,7 +74,7 @@ def pins(settings: Settings) -> list[dict[str, str]]:
 
 def websocket_url(settings: Settings) -> str:
     """Below which the SDK dials ``/realtime`` and ``/responses``; plain ``ws`` for a plain http endpoint."""
-    return _base_url(settings).replace("http", "ws", 1)
+    return base_url_of(settings).replace("http", "ws", 1)
 
 
 def sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) -> dict[str, Any]:
@@ -80,7 +91,7 @@ def sdk_arguments(settings: Settings, sdk: dict[str, Any], *, is_async: bool) ->
     return {
         **sdk,
         "api_key": PLACEHOLDER,
-        "base_url": _base_url(settings),
+        "base_url": base_url_of(settings),
         "websocket_base_url": wanted or dialled,
         "http_client": given,
     }
@@ -132,7 +143,7 @@ def changed(
         del wanted["api_key"]
     if "base_url" in wanted:
         wanted["base_url"] = str(wanted["base_url"])
-        if wanted["base_url"].rstrip("/") == _base_url(settings):
+        if wanted["base_url"].rstrip("/") == base_url_of(settings):
             del wanted["base_url"]
     if wanted:
         before = settings

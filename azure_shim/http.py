@@ -8,7 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 
@@ -35,6 +35,7 @@ __all__ = [
 
 _POOL_OPTIONS = ("verify", "cert", "trust_env", "proxy", "mounts", "http1", "http2", "limits")
 _LIBRARIES = ("httpx", "httpx2")
+_Read = TypeVar("_Read")
 
 
 class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):
@@ -45,7 +46,7 @@ class AsyncCredentialError(errors.AsyncCredentialError, ConfigurationError):
     """An `errors.AsyncCredentialError` that is an ``openai.OpenAIError`` as well."""
 
 
-def validated(read: Callable[[], Settings]) -> Settings:
+def validated(read: Callable[[], _Read]) -> _Read:
     """``read()``, with its `ConfigurationError` as one that is also an ``openai.OpenAIError``."""
     try:
         return read()
@@ -83,6 +84,7 @@ def http_client(  # noqa: D417  Azure's arguments are described together
     deployments: Deployments | None = None,
     unmapped_models: str | None = None,
     config: Any = None,
+    drop_empty_choice_chunks: bool | None = None,
     default_headers: Mapping[str, str] | None = None,
     http_client: Any = None,
     library: str | None = None,
@@ -98,7 +100,8 @@ def http_client(  # noqa: D417  Azure's arguments are described together
     Args:
         azure_endpoint, base_url, resource_name, api_version, api_key, azure_ad_token, azure_ad_token_provider,
         credential, azure_auth_mode, azure_entra_..., azure_managed_..., azure_workload_..., azure_cloud,
-        api_key_header, azure_deployment, deployment_id, deployments, unmapped_models, config: as for
+        api_key_header, azure_deployment, deployment_id, deployments, unmapped_models, config,
+        drop_empty_choice_chunks: as for
         `azure_shim.OpenAI`.
         default_headers: headers for every request to the target.
         http_client: a client of either library whose connections, proxies, hooks and timeout are to be used. It is
@@ -146,6 +149,7 @@ def async_http_client(
     deployments: Deployments | None = None,
     unmapped_models: str | None = None,
     config: Any = None,
+    drop_empty_choice_chunks: bool | None = None,
     default_headers: Mapping[str, str] | None = None,
     http_client: Any = None,
     library: str | None = None,

@@ -45,9 +45,10 @@ ARGUMENTS = (
     "unmapped_models",
 )
 """What says where one target is, who signs, and what it serves."""
-CLIENT_ARGUMENTS = (*ARGUMENTS, "config")
+CLIENT_ARGUMENTS = (*ARGUMENTS, "config", "drop_empty_choice_chunks")
 SIGNS_FOR_ALL = "default_headers: would sign for every target of config: give what signs to the target it belongs to"
 _ENDPOINT_VARIABLE, _VERSION_VARIABLE = "AZURE_OPENAI_ENDPOINT", "OPENAI_API_VERSION"
+_FRAMES = "drop_empty_choice_chunks"
 _V1_SPELLINGS = {"v1": None, "preview": "preview", "latest": "latest"}
 
 
@@ -58,7 +59,7 @@ class Settings:
     ``arguments`` and ``environment`` are what it was built from: the variables that were used are kept, so that a copy
     is of this client and not of an environment that has changed. ``signs`` is that of `read_settings`. Where there are
     several targets ``plan`` has them, and ``target`` is the first within the plan's residency. ``headers`` are those of
-    `with_headers`.
+    `with_headers`. ``has_plain_frames`` asks for streams as OpenAI sends them (``drop_empty_choice_chunks``).
     """
 
     target: Target
@@ -67,6 +68,7 @@ class Settings:
     signs: bool = False
     plan: Plan | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    has_plain_frames: bool = False
 
     def with_arguments(self, changes: Mapping[str, Any], *, is_async: bool) -> Settings:
         """These settings with some arguments replaced; a new endpoint or credential replaces the old one."""
@@ -113,7 +115,8 @@ class Settings:
                 ]
             )
         if is_new:
-            return read_settings(changes, is_async=is_async, signs=self.signs)
+            frames = {name: value for name, value in self.arguments.items() if name == _FRAMES}
+            return read_settings({**frames, **changes}, is_async=is_async, signs=self.signs)
         arguments = {**self.arguments, **{name: value for name, value in changes.items() if value is not None}}
         for group in (CREDENTIAL_ARGUMENTS, ("azure_deployment", "deployment_id")):
             if any(changes.get(name) is not None for name in group):
@@ -124,7 +127,8 @@ class Settings:
         environ = {**ambient, **self.environment}
         copied = read_settings(arguments, is_async=is_async, environ=environ, signs=self.signs)
         copied = copied.with_headers(self.headers)
-        if self.plan is not None and copied.plan is not None and copied.plan.targets == self.plan.targets:
+        is_same = self.plan is not None and copied.plan is not None and copied.plan.targets == self.plan.targets
+        if is_same and changes.get(_FRAMES) is None:
             names = ", ".join(name for name, value in changes.items() if value is not None)
             raise ConfigurationError(
                 [f"{names}: would change nothing, since each target of config has its own; change it there"]
@@ -153,7 +157,16 @@ def read_settings(
         ConfigurationError: naming every argument and variable that is wrong or missing.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
-    environ = os.environ if environ is None else environ
+    wish = given.pop(_FRAMES, None)
+    if wish is None:
+        return _read(given, os.environ if environ is None else environ, is_async=is_async, signs=signs)
+    if not isinstance(wish, bool):
+        raise ConfigurationError([f"{_FRAMES}: is of type {type(wish).__name__}; expected True or False"])
+    found = _read(given, os.environ if environ is None else environ, is_async=is_async, signs=signs)
+    return replace(found, arguments={**found.arguments, _FRAMES: wish}, has_plain_frames=wish)
+
+
+def _read(given: dict[str, Any], environ: Mapping[str, str], *, is_async: bool, signs: bool) -> Settings:
     config = given.pop("config", None)
     if config is None and not any(name in given for name in ENDPOINT_ARGUMENTS):
         config = config_from(environ)

@@ -78,5 +78,6 @@ def assemble(
         get_ready=get_all_ready if readies else None,
         fleet=fleet,
         selects=tuple(selects),
+        has_plain_frames=settings.has_plain_frames,
     )
     return Assembly(engine, closers, release_all if releases else None, selects[0])

@@ -37,7 +37,8 @@ class Engine:
     ``signs_nothing`` says that this is for one of the shim's own clients: it spells the target's URL, and its requests
     carry the mark `EXPLICIT`. A plain client's own key must never be forwarded. ``get_ready`` is awaited before the
     first requests of a client that awaits. With a ``fleet`` the calls go to any of its targets, of which ``target`` is
-    the first; ``selects`` then has what ``select`` is to one target for each of them.
+    the first; ``selects`` then has what ``select`` is to one target for each of them. ``has_plain_frames`` asks for
+    streams without what only Azure sends.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Engine:
         get_ready: Any = None,
         fleet: Fleet | None = None,
         selects: Sequence[Any] = (),
+        has_plain_frames: bool = False,
     ) -> None:
         self.library, self.target, self.signs_nothing, self.fleet = library, target, signs_nothing, fleet
         self.selects = selects or (select,)
+        self.has_plain_frames = has_plain_frames
         self.get_ready: Callable[[], Awaitable[None]] | None = get_ready
         self.addresses = Addresses(target) if fleet is None else fleet.sites[0].addresses
         targets = (target,) if fleet is None else fleet.plan.targets

@@ -12,7 +12,7 @@ from azure_shim.routing.fleet import Site
 from azure_shim.routing.route import Naming
 from azure_shim.transport.library import Library, Peeked, Streams
 from azure_shim.transport.private import set_host, telling_values
-from azure_shim.transport.watch import Watch, mark, mark_first
+from azure_shim.transport.watch import FrameWatch, Watch, mark, mark_first
 from azure_shim.values import Answered, Body, Failed, Header, Late, Refusal, Send
 from azure_shim.wire.request_line import RequestLine
 from azure_shim.wire.verdict import failure_of
@@ -38,6 +38,7 @@ _TELLING = _REMAINING | {b"azure-openai-deployment-utilization", b"x-azure-shim-
 # Failures before which nothing of a body was read.
 UNSENT = frozenset(("connect", "dns", "tls", "connect_timeout", "pool_timeout"))
 _NEVER = float("inf")
+_WITH_FRAMES = ("/chat/completions", "/completions")
 
 
 class Exchange:
@@ -259,7 +260,17 @@ class Exchange:
             mark(response, self.trip)
             if isinstance(result, Answered) and self.trip.served is not None:
                 self._watch(result, self.trip)
+        if self.engine.has_plain_frames and isinstance(result, Answered) and self._has_frames(result):
+            response.stream = self._watched(response.stream, FrameWatch())
         return response
+
+    def _has_frames(self, result: Answered) -> bool:
+        """Whether an answer is a stream of chat or text completions; a packed one is the caller's to unpack."""
+        operation = None if self.line is None else self.line.operation
+        if operation is None or operation.path not in _WITH_FRAMES:
+            return False
+        is_stream = result.content_type.startswith("text/event-stream")
+        return is_stream and not result.response.headers.get("content-encoding")
 
     def _watch(self, result: Answered, trip: Trip) -> None:
         """Notice what passes in the body; of one that is here already, at once."""

@@ -12,8 +12,9 @@ from azure_shim.routing.route import Naming
 from azure_shim.transport.private import add_headers
 from azure_shim.values import Attempt
 from azure_shim.wire.model_names import ModelBack
+from azure_shim.wire.plain_frames import PlainFrames
 
-__all__ = ["ATTEMPTS", "Watch", "mark", "mark_first"]
+__all__ = ["ATTEMPTS", "FrameWatch", "Watch", "mark", "mark_first"]
 
 ATTEMPTS = "azure_shim.attempts"
 """Where a response's attempts are found in its ``extensions``; on an error without a response, an attribute."""
@@ -60,6 +61,29 @@ class Watch:
 
     def __del__(self) -> None:
         self.leave()  # an answer that was dropped without being closed keeps nobody busy
+
+
+class FrameWatch:
+    """One stream of completions on its way to a caller who does not expect what only Azure sends."""
+
+    __slots__ = ("_frames",)
+
+    only_waits = False
+
+    def __init__(self) -> None:
+        self._frames = PlainFrames()
+
+    def pass_on(self, chunk: bytes) -> bytes:
+        return self._frames.feed(chunk)
+
+    def end(self) -> bytes:
+        return self._frames.end()
+
+    def broke(self, error: Exception) -> None:
+        """The caller gets the error; what was kept back had no choice in it."""
+
+    def leave(self) -> None:
+        """Nothing is held for a stream."""
 
 
 def mark_first(response: Any, site: Site, naming: Naming, duration_s: float, *, is_clean: bool) -> None:

@@ -1,0 +1,309 @@
+"""What is changed in ``openai.OpenAI`` and ``openai.AsyncOpenAI`` while a patch is on: in place, nothing is replaced.
+
+Each change does nothing but for clients that have a `Seat`, which only the changed constructor gives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import openai
+import wrapt
+
+from azure_shim import calls
+from azure_shim.answers import checked_answer, cut_answer, worded
+from azure_shim.client import AsyncOpenAI, OpenAI
+from azure_shim.construction import PLACEHOLDER, base_url_of, forget_ambient, websocket_url
+from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
+from azure_shim.http import ConfigurationError, own_settings, validated
+from azure_shim.patching.places import Places
+from azure_shim.patching.seats import Seat, copied_from, is_openais, is_routed, seat_of
+from azure_shim.patching.state import Patch, current
+from azure_shim.sdk import MAJOR, default_base_url
+
+__all__ = ["take_classes"]
+
+Wrapped = Callable[..., Any]
+_ROUTED_CLASSES = ("OpenAI", "AsyncOpenAI", "_ModuleClient")
+_AZURE_CLASSES = ("AzureOpenAI", "AsyncAzureOpenAI", "_AzureModuleClient")
+# What signs for OpenAI's own service, or says where that is.
+_OPENAIS_OWN = ("admin_api_key", "workload_identity")
+
+
+def take_classes(places: Places) -> None:
+    """Change the two classes, and the module-level client's where it has a property of its own."""
+    for base, is_async in ((openai.OpenAI, False), (openai.AsyncOpenAI, True)):
+        places.take(base, "__init__", _wrapping(_init))
+        places.take(base, "_client", _HTTPClient)
+        places.take(base, "copy", _wrapping(_copy))
+        places.take(base, "with_options", _wrapping(_copy))
+        places.take(base, "auth_headers", _auth_headers(is_async=is_async))
+        places.take(base, "_make_status_error", _wrapping(_make_status_error))
+        for name in ("realtime", "responses", "beta"):
+            places.take(base, name, _resource(name))
+        for name, sync, awaited in (
+            ("_prepare_options", _prepare_options, _prepare_options_async),
+            ("_prepare_request", _prepare_request, _prepare_request_async),
+            ("_process_response", _process_response, _process_response_async),
+        ):
+            places.take(base, name, _wrapping(awaited if is_async else sync))
+        if MAJOR < 2:  # which asks `auth_headers` for the headers of HTTP requests too
+            places.take(base, "default_headers", _default_headers)
+    places.take(openai.AsyncOpenAI, "_refresh_api_key", _wrapping(_refresh_api_key))
+    module_client = getattr(openai, "_ModuleClient", None)
+    if module_client is not None:
+        places.take(module_client, "_client", _module_http_client)
+
+
+def _wrapping(wrapper: Callable[[Wrapped, Any, tuple[Any, ...], dict[str, Any]], Any]) -> Callable[[Any], Any]:
+    return lambda original: wrapt.FunctionWrapper(original, wrapper)
+
+
+# -- construction
+
+
+def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    settings = kwargs.pop("_azure_settings", None)
+    parent, patch = copied_from.get(), current()
+    copied_from.set(None)
+    kind = _kind(client)
+    if kind is None or kwargs.get("provider") is not None or (kind in _AZURE_CLASSES and not _wants_azure(patch)):
+        wrapped(*args, **kwargs)
+        return
+    given = kwargs.get("http_client")
+    inherited = own_settings(given)
+    if inherited is not None and not hasattr(given, "azure_shim_seat"):
+        wrapped(*args, **kwargs)  # somebody's own http_client() of this package, which knows where to go
+        return
+    is_async = isinstance(client, openai.AsyncOpenAI)
+    if kind in _AZURE_CLASSES:
+        _init_azure(wrapped, client, kwargs, patch, is_async=is_async)
+        return
+    settings = settings or inherited or (None if parent is None else parent.azure_shim_settings)
+    url = kwargs.get("base_url")
+    url = default_base_url() if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) else url
+    is_copy = settings is not None and str(url).rstrip("/") == base_url_of(settings)
+    if not is_copy and not is_openais(url):
+        _init_elsewhere(wrapped, client, kwargs, patch, settings, is_async=is_async)
+        return
+    if settings is None:
+        if patch is None:
+            wrapped(*args, **kwargs)
+            return
+        settings = validated(lambda: patch.settings(is_async=is_async))
+    if kwargs.get("data_residency") is not None:
+        raise ConfigurationError(
+            [
+                "data_residency: says where OpenAI keeps data, and this client goes to Azure; give the patch an "
+                "endpoint of that region"
+            ]
+        )
+    seat = Seat(patch, settings, is_async=is_async, is_azure=False)
+    seat.sit(client)
+    wanted = {name: value for name, value in kwargs.items() if name not in (*_OPENAIS_OWN, "data_residency")}
+    wanted |= {
+        "base_url": base_url_of(settings),
+        "websocket_base_url": websocket_url(settings),
+        "http_client": given if inherited is not None else seat.built(given),
+    }
+    if kind == "_ModuleClient":  # whose attributes are the module's
+        wrapped(*args, **wanted)
+        return
+    wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
+    forget_ambient(client, kwargs)
+
+
+def _kind(client: Any) -> str | None:
+    """The SDK's own class that ``client`` is of; None for those of other services, and for this package's."""
+    if isinstance(client, (OpenAI, AsyncOpenAI)):
+        return None
+    own = next(each for each in type(client).__mro__ if each.__module__.partition(".")[0] == "openai")
+    return own.__name__ if own.__name__ in (*_ROUTED_CLASSES, *_AZURE_CLASSES) else None
+
+
+def _wants_azure(patch: Patch | None) -> bool:
+    return patch is not None and patch.include_azure
+
+
+def _init_azure(wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Any, *, is_async: bool) -> None:
+    """An ``AzureOpenAI`` keeps its URL and its class; what it sends goes to the patch's targets all the same."""
+    given = kwargs.get("http_client")
+    seat = Seat(patch, validated(lambda: patch.settings(is_async=is_async)), is_async=is_async, is_azure=True)
+    seat.sit(client)
+    wrapped(**{**kwargs, "http_client": given if own_settings(given) is not None else seat.built(given)})
+
+
+def _init_elsewhere(
+    wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Patch | None, settings: Any, *, is_async: bool
+) -> None:
+    """A client of another service is left alone; a copy of a routed one takes nothing of Azure's along."""
+    given: Any = kwargs.get("http_client")
+    if own_settings(given) is not None:
+        kwargs = {**kwargs, "http_client": given.azure_shim_given}
+    if settings is not None and str(kwargs.get("websocket_base_url")) == websocket_url(settings):
+        kwargs = {**kwargs, "websocket_base_url": None}
+    if patch is not None:
+        Seat(patch, None, is_async=is_async, is_azure=False).sit(client)
+    wrapped(**kwargs)
+
+
+def _copy(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not is_routed(client):
+        return wrapped(*args, **kwargs)
+    before = copied_from.set(client)
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        copied_from.reset(before)
+
+
+# -- connections
+
+
+class _HTTPClient:
+    """``client._client``: what the SDK sends with, and frameworks replace; by where the client is aimed just now."""
+
+    def __init__(self, original: Any) -> None:
+        self._original = original  # an annotation alone in every SDK so far
+
+    def __get__(self, client: Any, owner: Any = None) -> Any:
+        if client is None:
+            return self if self._original is None else self._original
+        try:
+            kept = vars(client)["_client"]
+        except KeyError:
+            raise AttributeError("_client") from None
+        seat = seat_of(client)
+        return kept if seat is None else seat.chosen(client, kept)
+
+    def __set__(self, client: Any, value: Any) -> None:
+        seat = seat_of(client)
+        vars(client)["_client"] = value if seat is None else seat.adopted(value)
+
+    def __delete__(self, client: Any) -> None:
+        del vars(client)["_client"]
+
+
+def _module_http_client(original: Any) -> Any:
+    """The same of the module-level client, which takes ``openai.http_client`` first."""
+
+    def get(client: Any) -> Any:
+        seat, shared = seat_of(client), openai.http_client
+        if seat is None or seat.settings is None:
+            return original.fget(client)
+        if shared is not None and shared is not vars(client).get("azure_shim_shared"):
+            vars(client)["azure_shim_shared"], vars(client)["_client"] = shared, seat.adopted(shared)
+        return seat.chosen(client, vars(client)["_client"])
+
+    return property(get, original.fset)
+
+
+# -- what the SDK calls on its own subclasses
+
+
+def _auth_headers(*, is_async: bool) -> Callable[[Any], Any]:
+    def changed(original: Any) -> Any:
+        def get(client: Any) -> Any:
+            if is_building_http() or not _signs(client):
+                return original.fget(client)
+            return headers_of_async(client) if is_async else headers_of(client)
+
+        return property(get)
+
+    return changed
+
+
+def _default_headers(original: Any) -> Any:
+    def get(client: Any) -> Any:
+        with building_http():
+            return original.__get__(client)
+
+    return property(get)
+
+
+async def _refresh_api_key(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return await refresh(client) if _signs(client) else await wrapped(*args, **kwargs)
+
+
+def _signs(client: Any) -> bool:
+    """Whether the SDK dials WebSockets of ``client`` that are to be signed for Azure by this patch."""
+    seat = seat_of(client)
+    return seat is not None and not seat.is_azure and seat.routes(client)
+
+
+def _resource(name: str) -> Callable[[Any], Any]:
+    """A resource with WebSockets, which the SDK keeps in the client once it was used."""
+
+    class Resource:
+        def __init__(self, original: Any) -> None:
+            self.__wrapped__ = original
+            self.__doc__ = getattr(original, "__doc__", None)
+
+        def __get__(self, client: Any, owner: Any = None) -> Any:
+            if client is None or not _signs(client):
+                return self.__wrapped__.__get__(client, owner)
+            from azure_shim import websockets
+
+            made = vars(client)[name] = getattr(websockets, f"{name}_of")(client)
+            return made
+
+    return Resource
+
+
+def _make_status_error(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if is_routed(client) and args:
+        text = worded(args[0], kwargs["response"], kwargs.get("body"), client.azure_shim_settings)
+        return wrapped(text, *args[1:], **kwargs)
+    return wrapped(*args, **kwargs)
+
+
+def _prepare_options(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not is_routed(client):
+        return wrapped(*args, **kwargs)
+    options = args[0] if args else kwargs["options"]
+    calls.note(options)
+    return options
+
+
+async def _prepare_options_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not is_routed(client):
+        return await wrapped(*args, **kwargs)
+    options = args[0] if args else kwargs["options"]
+    if options.url.startswith(("ws://", "wss://")) and _signs(client):
+        await refresh(client)
+    calls.note(options)
+    return options
+
+
+def _prepare_request(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    wrapped(*args, **kwargs)
+    if is_routed(client):
+        calls.mark(args[0] if args else kwargs["request"])
+
+
+async def _prepare_request_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    await wrapped(*args, **kwargs)
+    if is_routed(client):
+        calls.mark(args[0] if args else kwargs["request"])
+
+
+def _process_response(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not is_routed(client):
+        return wrapped(*args, **kwargs)
+    try:
+        result = wrapped(*args, **kwargs)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise cut_answer(kwargs["response"]) from error
+    return checked_answer(result, kwargs["cast_to"], kwargs["response"])
+
+
+async def _process_response_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not is_routed(client):
+        return await wrapped(*args, **kwargs)
+    try:
+        result = await wrapped(*args, **kwargs)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise cut_answer(kwargs["response"]) from error
+    return checked_answer(result, kwargs["cast_to"], kwargs["response"])

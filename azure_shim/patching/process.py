@@ -1,0 +1,193 @@
+"""`patch`, `unpatch` and `patched`: code that builds its own ``openai`` clients runs on Azure OpenAI, unchanged."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import wrapt
+
+from azure_shim import errors
+from azure_shim.patching.places import Places
+from azure_shim.patching.state import Patch, current, scoped, set_process
+from azure_shim.values import PLACEHOLDER
+
+__all__ = ["patch", "patch_late", "patched", "refuse", "unpatch"]
+
+_KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+def patch(*, legacy: bool = False, include_azure: bool = False, **settings: Any) -> None:
+    """Let every ``openai.OpenAI`` and ``AsyncOpenAI`` that is built from now on, by anyone, go to Azure OpenAI.
+
+    The classes are changed in place: an early ``from openai import OpenAI``, subclasses, ``openai.Client`` and the
+    module-level ``openai.chat.completions.create`` are met as well, their WebSockets too. Clients that are aimed at
+    another service (``base_url``, ``OPENAI_BASE_URL``, a provider) are left alone, and so are those that exist already
+    (see `wrap`). ``openai`` may be imported later. A second call replaces the settings of the first.
+
+    Where code demands ``OPENAI_API_KEY``, it finds a placeholder until `unpatch`, unless there is one.
+
+    Args:
+        legacy: whether code written for openai 0.x (``openai.ChatCompletion.create``, ``openai.error``, ``engine=``)
+            runs too.
+        include_azure: whether ``openai.AzureOpenAI`` clients go to these settings as well, whatever theirs say.
+        settings: Azure's arguments of `azure_shim.OpenAI` (``azure_endpoint``, ``api_key``, ``deployments``,
+            ``config``, ``default_headers``, ...); what is not given comes from the environment, as there.
+            ``drop_empty_choice_chunks`` is on unless it is said to be off.
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+    """
+    _put_in_force(_checked(lambda: Patch(settings, legacy=legacy, include_azure=include_azure)))
+
+
+def patch_late(*, legacy: bool = False) -> None:
+    """As `patch`, with the environment read only when the first client is built, which is where errors are raised."""
+    _put_in_force(Patch({}, legacy=legacy, is_late=True))
+
+
+def refuse(problem: str) -> None:
+    """Let no client be built that would go to OpenAI: each raises a ConfigurationError that says ``problem``."""
+    _put_in_force(Patch({}, problem=problem))
+
+
+def unpatch() -> None:
+    """Undo `patch`: the attributes of ``openai`` are what they were. Nothing, if there is no patch.
+
+    What others have put around ours stays, and ours does nothing from now on. Clients that were built meanwhile go on
+    sending to Azure.
+    """
+    before = set_process(None)
+    if before is not None:
+        _changes.release(before)
+
+
+@contextmanager
+def patched(*, legacy: bool = False, include_azure: bool = False, **settings: Any) -> Iterator[None]:
+    """As `patch`, for the clients that are built in this context (PEP 567): other tasks and threads are not affected.
+
+    The clients go to Azure for good, also after the end. A task that is started inside, and ``asyncio.to_thread``, have
+    the same context; a plain thread has its own, and so no patch, unless it is run in a copy of this one
+    (``contextvars.copy_context().run``).
+
+    Args:
+        legacy: as for `patch`; meanwhile ``openai.ChatCompletion`` and its like are there for all contexts, and an
+            error outside of this one.
+        include_azure: as for `patch`.
+        settings: as for `patch`.
+
+    Raises:
+        ConfigurationError: the settings cannot work.
+    """
+    own = _checked(lambda: Patch(settings, legacy=legacy, include_azure=include_azure))
+    _changes.need(own)
+    before = scoped.get()
+    token = scoped.set(own)
+    try:
+        yield
+    finally:
+        try:
+            scoped.reset(token)
+        except ValueError:  # a generator that was ended in another context than it was begun in
+            scoped.set(before)
+        _changes.release(own)
+
+
+def _put_in_force(new: Patch) -> None:
+    _changes.need(new)
+    before = set_process(new)
+    if before is not None:
+        _changes.release(before)
+
+
+def _checked(make: Callable[[], Patch]) -> Patch:
+    """``make()``, with its ConfigurationError as an ``openai.OpenAIError`` too, if there is an openai already."""
+    try:
+        return make()
+    except errors.ConfigurationError as error:
+        if "openai" not in sys.modules:
+            raise
+        from azure_shim.http import ConfigurationError
+
+        raise ConfigurationError(error.problems) from None
+
+
+class _Changes:
+    """What is changed in the process for as long as any patch needs it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._users: list[Patch] = []
+        self._places = Places()
+        self._is_hooked = False
+        self._has_placeholder = False
+        self._undo_legacy: list[Callable[[], None]] = []
+
+    def need(self, user: Patch) -> None:
+        """Change what ``user`` needs, now or as soon as openai is imported."""
+        with self._lock:
+            self._users.append(user)
+            if not os.environ.get(_KEY_VARIABLE):
+                os.environ[_KEY_VARIABLE] = PLACEHOLDER
+                self._has_placeholder = True
+            if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
+                self._change()
+            elif not self._is_hooked:
+                self._is_hooked = True
+                wrapt.register_post_import_hook(self._imported, "openai")
+
+    def release(self, user: Patch) -> None:
+        """Put back what nobody needs any more."""
+        with self._lock:
+            self._users.remove(user)
+            if self._undo_legacy and not any(each.legacy for each in self._users):
+                self._leave_legacy()
+            if self._users:
+                return
+            self._places.leave()
+            if self._has_placeholder and os.environ.get(_KEY_VARIABLE) == PLACEHOLDER:
+                del os.environ[_KEY_VARIABLE]
+            self._has_placeholder = False
+            if "openai" in sys.modules:
+                from azure_shim.patching.module_client import forget_placeholder
+
+                forget_placeholder()
+
+    def _imported(self, _module: Any) -> None:
+        with self._lock:
+            if self._users:
+                self._change()
+
+    def _change(self) -> None:
+        # Which import openai, so that they wait for somebody else to do so.
+        from azure_shim.patching.clients import take_classes
+        from azure_shim.patching.module_client import take_module
+
+        take_classes(self._places)
+        take_module(self._places)
+        if not self._undo_legacy and any(each.legacy for each in self._users):
+            self._take_legacy()
+
+    def _take_legacy(self) -> None:
+        import openai
+
+        from azure_shim.patching import legacy
+        from azure_shim.patching.seats import is_routed
+
+        self._undo_legacy = [legacy.install(openai, _legacy_arguments), legacy.accept_engine(is_routed)]
+
+    def _leave_legacy(self) -> None:
+        while self._undo_legacy:
+            self._undo_legacy.pop()()
+
+
+def _legacy_arguments() -> dict[str, Any] | None:
+    own = current()
+    return dict(own.arguments) if own is not None and own.legacy else None
+
+
+_changes = _Changes()

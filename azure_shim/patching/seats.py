@@ -1,0 +1,123 @@
+"""What is known of one client of the SDK's own classes that was built while the patch was on."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+
+from azure_shim.config.settings import Settings
+from azure_shim.construction import websocket_url
+from azure_shim.http import build_client, own_settings, validated
+from azure_shim.patching.state import Patch
+
+__all__ = ["Seat", "copied_from", "is_openais", "is_routed", "seat_of"]
+
+_SEAT = "_azure_shim_seat"
+copied_from: contextvars.ContextVar[Any] = contextvars.ContextVar("azure_shim_copied_from", default=None)
+"""The routed client whose copy is being made in this context."""
+
+
+def seat_of(client: Any) -> Seat | None:
+    found: Seat | None = vars(client).get(_SEAT)
+    return found
+
+
+def is_openais(url: Any) -> bool:
+    """Whether a base URL is OpenAI's own, in whatever region."""
+    host = (urlsplit(str(url)).hostname or "").rstrip(".")
+    return host == "openai.com" or host.endswith(".openai.com")
+
+
+def is_routed(client: Any) -> bool:
+    """Whether what ``client`` sends now goes to Azure by its patch."""
+    if client is None:
+        return False
+    seat = vars(client).get(_SEAT)
+    return seat is not None and seat.routes(client)
+
+
+class Seat:
+    """What a client is to its patch.
+
+    ``settings`` are None for one that is aimed elsewhere: it is left alone until somebody gives it OpenAI's
+    ``base_url``. ``is_azure`` marks an ``AzureOpenAI`` of the SDK's, which keeps its own URL.
+    """
+
+    __slots__ = ("_base_url", "_fits", "_patch", "_plain", "is_async", "is_azure", "settings")
+
+    def __init__(self, patch: Patch | None, settings: Settings | None, *, is_async: bool, is_azure: bool) -> None:
+        self._patch, self.settings, self.is_async, self.is_azure = patch, settings, is_async, is_azure
+        self._plain: Any = None
+        self._base_url: Any = None
+        self._fits = False
+
+    def sit(self, client: Any) -> None:
+        vars(client)[_SEAT] = self
+        if self.settings is not None:
+            client.azure_shim_settings = self.settings
+
+    def routes(self, client: Any) -> bool:
+        """Whether the client's ``base_url``, which may have been set since, leads to Azure, or would to OpenAI."""
+        if self.is_azure:
+            return True
+        url = client.base_url
+        if url is not self._base_url:
+            self._base_url, self._fits = url, is_openais(url) or self._is_own(url)
+        if self._fits and self.settings is None:
+            self._take(client)
+        return self._fits
+
+    def chosen(self, client: Any, kept: Any) -> Any:
+        """The HTTP client for what is sent now; ``kept`` is the one that the client has."""
+        if own_settings(kept) is None:
+            if not self.routes(client):
+                return kept
+            kept = vars(client)["_client"] = self.adopted(kept)
+        return kept if self.routes(client) else self._elsewhere()
+
+    def adopted(self, given: Any) -> Any:
+        """What the client sends with, given ``given``: that itself, for a client that is aimed elsewhere."""
+        if self.settings is None or own_settings(given) is not None:
+            return given
+        self._plain = given
+        return self.built(given)
+
+    def built(self, given: Any = None) -> Any:
+        """A new HTTP client that speaks to Azure, through the connections of ``given`` if there is one."""
+        assert self.settings is not None, "only a client that is routed has one"
+        self._plain = given
+        made = build_client(self.settings, is_async=self.is_async, given=given)
+        made.azure_shim_seat = True
+        return made
+
+    def _elsewhere(self) -> Any:
+        """What a client sends with that was aimed at another service after it had been built."""
+        if self._plain is None:
+            self._plain = (openai.DefaultAsyncHttpxClient if self.is_async else openai.DefaultHttpxClient)()
+        return self._plain
+
+    def _take(self, client: Any) -> None:
+        """Route a client that was aimed elsewhere when it was built."""
+        patch = self._patch
+        assert patch is not None, "a client without settings has a patch to get them from"
+        self.settings = client.azure_shim_settings = validated(lambda: patch.settings(is_async=self.is_async))
+        client.websocket_base_url = websocket_url(self.settings)
+
+    def _is_own(self, url: Any) -> bool:
+        if self.settings is None:
+            return False
+        targets = (self.settings.target,) if self.settings.plan is None else self.settings.plan.targets
+        parts = urlsplit(str(url))
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+        return (parts.scheme, parts.hostname, port) in {each.endpoint.origin for each in targets}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Seat:
+        return self
+
+    def __repr__(self) -> str:
+        return (
+            f"<Seat of a client {'aimed elsewhere' if self.settings is None else self.settings.target.endpoint.origin}>"
+        )

@@ -1,0 +1,99 @@
+"""Which patch is in force where: one for the process, and one for a context, which comes first."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
+from azure_shim.errors import AsyncCredentialError, ConfigurationError
+
+__all__ = ["Patch", "current", "scoped", "set_process"]
+
+
+class Patch:
+    """What one `azure_shim.patch` or `azure_shim.patched` asks for.
+
+    ``arguments`` are Azure's, as for `azure_shim.OpenAI`. With ``is_late`` they are read when the first client is
+    built; ``problem`` is why no client can be.
+    """
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        legacy: bool = False,
+        include_azure: bool = False,
+        is_late: bool = False,
+        problem: str | None = None,
+    ) -> None:
+        self.arguments = {name: value for name, value in arguments.items() if value is not None}
+        self.legacy, self.include_azure, self.problem = legacy, include_azure, problem
+        self.module_client: Any = None
+        """What ``openai.chat.completions.create`` and its like use while this patch is in force."""
+        self._lock = threading.Lock()
+        self._settings: dict[bool, Settings] = {}
+        self._headers: Mapping[str, str] = self.arguments.pop("default_headers", None) or {}
+        unknown = [name for name in self.arguments if name not in CLIENT_ARGUMENTS]
+        if unknown:
+            raise ConfigurationError([f"{name}: no such argument{_suggestion(name)}" for name in unknown])
+        # Code that does not know of Azure does not expect its oddities either.
+        self.arguments.setdefault("drop_empty_choice_chunks", True)
+        if not is_late and problem is None:
+            try:
+                self.settings(is_async=False)
+            except AsyncCredentialError:  # for clients that await
+                self.settings(is_async=True)
+
+    def settings(self, *, is_async: bool) -> Settings:
+        """The settings of a client of this colour.
+
+        Raises:
+            ConfigurationError: there can be none; the same as for `azure_shim.OpenAI`.
+        """
+        if self.problem is not None:
+            raise ConfigurationError([self.problem])
+        with self._lock:
+            found = self._settings.get(is_async)
+            if found is None:
+                found = read_settings(self.arguments, is_async=is_async).with_headers(self._headers)
+                self._settings[is_async] = found
+            return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Patch:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Patch with {', '.join(sorted(self.arguments)) or 'the environment'}>"
+
+
+def _suggestion(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, (*CLIENT_ARGUMENTS, "legacy", "include_azure", "default_headers"), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+_process: list[Patch] = []
+scoped: contextvars.ContextVar[Patch | None] = contextvars.ContextVar("azure_shim_patch", default=None)
+"""The patch of this context, set by `azure_shim.patched`."""
+
+
+def current() -> Patch | None:
+    """The patch that is in force here; None for none."""
+    own = scoped.get()
+    if own is not None:
+        return own
+    try:
+        return _process[0]
+    except IndexError:
+        return None
+
+
+def set_process(patch: Patch | None) -> Patch | None:
+    """Put ``patch`` in force for the whole process, in the place of the one that is returned."""
+    before = _process[0] if _process else None
+    _process[:] = [] if patch is None else [patch]
+    return before
