@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from azure_shim.attempts import attempts as attempts
     from azure_shim.auth.tokens import reset_tokens as reset_tokens
+    from azure_shim.azure_client import AsyncAzureOpenAI as AsyncAzureOpenAI
+    from azure_shim.azure_client import AzureOpenAI as AzureOpenAI
     from azure_shim.client import AsyncOpenAI as AsyncOpenAI
     from azure_shim.client import OpenAI as OpenAI
     from azure_shim.errors import AsyncCredentialError as AsyncCredentialError
@@ -36,9 +38,11 @@ __version__ = "0.1.0"
 
 # Loaded when they are first used: importing this package imports neither openai nor an HTTP library.
 _HOMES = {
+    "AsyncAzureOpenAI": "azure_shim.azure_client",
     "AsyncCredentialError": "azure_shim.errors",
     "AsyncOpenAI": "azure_shim.client",
     "Attempt": "azure_shim.values",
+    "AzureOpenAI": "azure_shim.azure_client",
     "AzureShimError": "azure_shim.errors",
     "AzureTarget": "azure_shim.targets",
     "Conditional": "azure_shim.targets",
@@ -63,11 +67,13 @@ _HOMES = {
 _OF_THE_LIBRARY = ("AsyncAzureTransport", "AzureAuth", "AzureTransport")
 
 __all__ = [
+    "AsyncAzureOpenAI",
     "AsyncAzureTransport",
     "AsyncCredentialError",
     "AsyncOpenAI",
     "Attempt",
     "AzureAuth",
+    "AzureOpenAI",
     "AzureShimError",
     "AzureTarget",
     "AzureTransport",

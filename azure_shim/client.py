@@ -60,6 +60,9 @@ class _Shim:
             if value not in (PLACEHOLDER, ""):
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
 
+    def _constructed(self) -> None:
+        """Called at the end of the construction, for classes that have more to set."""
+
     def health(self) -> tuple[TargetHealth, ...]:
         """The state of each target of ``config`` just now, in its order; shared by all clients of equal targets.
 
@@ -211,8 +214,9 @@ class OpenAI(_Shim, openai.OpenAI):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.azure_shim_settings, sdk = split(arguments, is_async=False)
         self._kept_urls = {}
-        super().__init__(**sdk_arguments(self.azure_shim_settings, sdk, is_async=False))
+        openai.OpenAI.__init__(self, **sdk_arguments(self.azure_shim_settings, sdk, is_async=False))
         forget_ambient(self, sdk)
+        self._constructed()
 
     def copy(
         self,
@@ -357,8 +361,9 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.azure_shim_settings, sdk = split(arguments, is_async=True)
         self._kept_urls = {}
-        super().__init__(**sdk_arguments(self.azure_shim_settings, sdk, is_async=True))
+        openai.AsyncOpenAI.__init__(self, **sdk_arguments(self.azure_shim_settings, sdk, is_async=True))
         forget_ambient(self, sdk)
+        self._constructed()
 
     def copy(
         self,

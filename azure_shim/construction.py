@@ -11,7 +11,7 @@ import openai
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.routing.fleet import OURS
-from azure_shim.sdk import default_headers_of, http_client_of, set_default_headers
+from azure_shim.sdk import custom_query_of, default_headers_of, http_client_of, set_default_headers
 from azure_shim.values import PLACEHOLDER, Target
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "sdk_arguments",
     "split",
     "websocket_url",
+    "without_class",
 ]
 
 # Arguments of openai.OpenAI that name another service or another way to sign, each with what to use instead.
@@ -112,10 +113,26 @@ def at_target(client: Any, target: Target) -> Any:
     """A client of one target of ``config``, for what is not sent by HTTP. It shares the connections of ``client``."""
     settings = Settings(target, {}, {}, signs=target.credential.is_absent)
     wanted = {"http_client": http_client_of(client), "websocket_base_url": websocket_url(settings)}
-    copied = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
-    bound = copied(client, **wanted, _extra_kwargs={"_azure_settings": settings})
+    bound = _copied(client, settings, wanted)
     set_default_headers(bound, {n: v for n, v in default_headers_of(client).items() if n.lower() not in OURS})
     return bound
+
+
+def without_class(client: Any) -> Any:
+    """A client for the WebSockets of one that is an ``openai.AzureOpenAI``, for which the SDK has a way of its own."""
+    wanted = {"http_client": http_client_of(client), "websocket_base_url": client.websocket_base_url}
+    made = _copied(client, client.azure_shim_settings, wanted)
+    set_default_headers(made, default_headers_of(client))
+    return made
+
+
+def _copied(client: Any, settings: Settings, wanted: dict[str, Any]) -> Any:
+    plain = getattr(client, "azure_shim_plain", None)
+    if plain is not None:
+        options = {"timeout": client.timeout, "max_retries": client.max_retries}
+        return plain(**wanted, **options, default_query=custom_query_of(client), _azure_settings=settings)
+    copied = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
+    return copied(client, **wanted, _extra_kwargs={"_azure_settings": settings})
 
 
 def split(arguments: dict[str, Any], *, is_async: bool) -> tuple[Settings, dict[str, Any]]:

@@ -16,6 +16,7 @@ from openai._legacy_response import LegacyAPIResponse
 __all__ = [
     "MAJOR",
     "LegacyAPIResponse",
+    "custom_query_of",
     "default_base_url",
     "default_headers_of",
     "http_client_of",
@@ -39,6 +40,12 @@ def default_base_url() -> str:
 def default_headers_of(client: Any) -> Mapping[str, Any]:
     """What ``default_headers`` added to the SDK's own headers (``_custom_headers``, 1.0 to 3.54)."""
     found: Mapping[str, Any] = client._custom_headers
+    return found
+
+
+def custom_query_of(client: Any) -> Mapping[str, Any]:
+    """What ``default_query`` adds to every request (``_custom_query``, 1.0 to 3.57)."""
+    found: Mapping[str, Any] = client._custom_query
     return found
 
 

@@ -15,7 +15,7 @@ import openai
 
 from azure_shim.auth.flow import drop
 from azure_shim.config.credentials import SIGNING_HEADERS
-from azure_shim.construction import at_target
+from azure_shim.construction import at_target, without_class
 from azure_shim.routing.dialling import choose
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
 from azure_shim.sdk import default_headers_of, http_client_of
@@ -54,7 +54,7 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str, *, is_preview: bool) 
     """A client of the one target that a WebSocket is dialled at, and ``connect``'s arguments without what is for us."""
     fleet = http_client_of(client).azure_shim_fleet
     if fleet is None:
-        return client, kwargs
+        return (without_class(client) if hasattr(client, "azure_shim_plain") else client), kwargs
     given = {**default_headers_of(client), **(kwargs.get("extra_headers") or {})}
     said = {name.lower(): value for name, value in given.items() if isinstance(value, str)}
     wishes = Wishes(said.get(PIN), said.get(RESIDENCY), said.get(METADATA))
