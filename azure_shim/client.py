@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import openai
 from typing_extensions import Self
@@ -59,6 +59,19 @@ class _Shim:
         def api_key(self, value: str) -> None:
             if value not in (PLACEHOLDER, ""):
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
+
+    def __copy__(self) -> Self:
+        return self.copy()  # type: ignore[attr-defined,no-any-return]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Connections have no second copy; whoever copies an object that holds a client shares it.
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a client cannot be pickled: it holds connections, and perhaps a secret; pickle what it was built from (a "
+            "config that names its secrets, {'env': ...}), and build it anew there"
+        )
 
     def _constructed(self) -> None:
         """Called at the end of the construction, for classes that have more to set."""

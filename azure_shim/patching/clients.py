@@ -6,6 +6,7 @@ Each change does nothing but for clients that have a `Seat`, which only the chan
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from azure_shim.http import ConfigurationError, own_settings, validated
 from azure_shim.patching.places import Places
 from azure_shim.patching.seats import Seat, copied_from, is_openais, is_routed, seat_of
 from azure_shim.patching.state import Patch, current
-from azure_shim.sdk import MAJOR, default_base_url
+from azure_shim.sdk import MAJOR, default_base_url, set_default_headers
 
 __all__ = ["take_classes"]
 
@@ -37,6 +38,7 @@ def take_classes(places: Places) -> None:
     for base, is_async in ((openai.OpenAI, False), (openai.AsyncOpenAI, True)):
         places.take(base, "__init__", _wrapping(_init))
         places.take(base, "_client", _HTTPClient)
+        places.take(base, "__deepcopy__", _DeepCopy)
         places.take(base, "copy", _wrapping(_copy))
         places.take(base, "with_options", _wrapping(_copy))
         places.take(base, "auth_headers", _auth_headers(is_async=is_async))
@@ -109,10 +111,15 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
         "http_client": given if inherited is not None else seat.built(given),
     }
     if kind == "_ModuleClient":  # whose attributes are the module's
-        wrapped(*args, **wanted)
+        wrapped(*args, **({} if os.environ.get("OPENAI_API_KEY") else {"api_key": PLACEHOLDER}) | _given(wanted))
+        set_default_headers(client, kwargs.get("default_headers") or {})
         return
     wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
     forget_ambient(client, kwargs)
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "api_key" or value is not None}
 
 
 def _kind(client: Any) -> str | None:
@@ -184,6 +191,20 @@ class _HTTPClient:
 
     def __delete__(self, client: Any) -> None:
         del vars(client)["_client"]
+
+
+class _DeepCopy:
+    """``copy.deepcopy`` of a routed client is the client: its connections have no second copy. Others have none."""
+
+    def __init__(self, original: Any) -> None:
+        self.__wrapped__ = original
+
+    def __get__(self, client: Any, owner: Any = None) -> Any:
+        if is_routed(client):
+            return lambda memo: client
+        if self.__wrapped__ is None:
+            raise AttributeError("__deepcopy__")
+        return self.__wrapped__.__get__(client, owner)
 
 
 def _module_http_client(original: Any) -> Any:

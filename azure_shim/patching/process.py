@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from typing import Any
-
-import wrapt
 
 from azure_shim import errors
 from azure_shim.patching.places import Places
@@ -116,6 +116,25 @@ def _checked(make: Callable[[], Patch]) -> Patch:
         raise ConfigurationError(error.problems) from None
 
 
+class _Ahead:
+    """A finder that has ``then`` called once openai is imported.
+
+    wrapt imports asyncio and ssl, which a program may want to replace before anybody has them (gevent): it waits.
+    """
+
+    def __init__(self, then: Callable[[Any], None]) -> None:
+        self._then = then
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "openai" or self not in sys.meta_path:
+            return None
+        import wrapt  # without it openai is not to be had: it would not be patched
+
+        sys.meta_path.remove(self)
+        wrapt.register_post_import_hook(self._then, "openai")
+        return importlib.util.find_spec(name)
+
+
 class _Changes:
     """What is changed in the process for as long as any patch needs it."""
 
@@ -131,14 +150,15 @@ class _Changes:
         """Change what ``user`` needs, now or as soon as openai is imported."""
         with self._lock:
             self._users.append(user)
-            if not os.environ.get(_KEY_VARIABLE):
+            # 0.x needs no key to begin with, and its programs keep Azure's there, often in a file that is read later.
+            if not user.legacy and not os.environ.get(_KEY_VARIABLE):
                 os.environ[_KEY_VARIABLE] = PLACEHOLDER
                 self._has_placeholder = True
             if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
                 self._change()
             elif not self._is_hooked:
                 self._is_hooked = True
-                wrapt.register_post_import_hook(self._imported, "openai")
+                sys.meta_path.insert(0, _Ahead(self._imported))
 
     def release(self, user: Patch) -> None:
         """Put back what nobody needs any more."""

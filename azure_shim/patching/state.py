@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.errors import AsyncCredentialError, ConfigurationError
+
+if TYPE_CHECKING:
+    from azure_shim.config.settings import Settings
 
 __all__ = ["Patch", "current", "scoped", "set_process"]
 
@@ -36,9 +38,8 @@ class Patch:
         self._lock = threading.Lock()
         self._settings: dict[bool, Settings] = {}
         self._headers: Mapping[str, str] = self.arguments.pop("default_headers", None) or {}
-        unknown = [name for name in self.arguments if name not in CLIENT_ARGUMENTS]
-        if unknown:
-            raise ConfigurationError([f"{name}: no such argument{_suggestion(name)}" for name in unknown])
+        if self.arguments:
+            _check(self.arguments)
         # Code that does not know of Azure does not expect its oddities either.
         self.arguments.setdefault("drop_empty_choice_chunks", True)
         if not is_late and problem is None:
@@ -58,6 +59,8 @@ class Patch:
         with self._lock:
             found = self._settings.get(is_async)
             if found is None:
+                from azure_shim.config.settings import read_settings  # not while Python starts: it is much
+
                 found = read_settings(self.arguments, is_async=is_async).with_headers(self._headers)
                 self._settings[is_async] = found
             return found
@@ -69,11 +72,18 @@ class Patch:
         return f"<Patch with {', '.join(sorted(self.arguments)) or 'the environment'}>"
 
 
-def _suggestion(name: str) -> str:
+def _check(names: Iterable[str]) -> None:
     import difflib
 
-    near = difflib.get_close_matches(name, (*CLIENT_ARGUMENTS, "legacy", "include_azure", "default_headers"), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+    from azure_shim.config.settings import CLIENT_ARGUMENTS
+
+    known, problems = (*CLIENT_ARGUMENTS, "legacy", "include_azure", "default_headers"), []
+    for name in names:
+        if name not in CLIENT_ARGUMENTS:
+            near = difflib.get_close_matches(name, known, 1)
+            problems.append(f"{name}: no such argument{f'; did you mean {near[0]}?' if near else ''}")
+    if problems:
+        raise ConfigurationError(problems)
 
 
 _process: list[Patch] = []

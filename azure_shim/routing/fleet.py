@@ -20,11 +20,24 @@ from azure_shim.routing.tree import Tree
 from azure_shim.values import Attempt, Credential, Header, Target
 from azure_shim.wire.request_line import RequestLine
 
-__all__ = ["METADATA", "NO_WISHES", "OURS", "PIN", "RESIDENCY", "Fleet", "Site", "Wishes", "fleet_of", "marks_of"]
+__all__ = [
+    "DEPLOYMENT",
+    "METADATA",
+    "NO_WISHES",
+    "OURS",
+    "PIN",
+    "RESIDENCY",
+    "Fleet",
+    "Site",
+    "Wishes",
+    "fleet_of",
+    "marks_of",
+]
 
 
 PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-portkey-metadata"
-OURS = (PIN, RESIDENCY, METADATA)
+DEPLOYMENT = "x-azure-shim-deployment"
+OURS = (PIN, RESIDENCY, METADATA, DEPLOYMENT)
 """Headers in which a caller says to us, and to no target, what he wants of one call."""
 _RAN, _RETRIED_S = 256, 60.0
 # Azure's own mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference"). And OpenAI packs its answers,
@@ -36,12 +49,14 @@ _UNPACKED = (b"Accept-Encoding", b"identity")
 class Wishes(NamedTuple):
     """What a caller says of one call in headers of ours, which no target gets.
 
-    ``pin`` is a target's name, ``residency`` the tags it must have, ``metadata`` JSON for conditions.
+    ``pin`` is a target's name, ``residency`` the tags it must have, ``metadata`` JSON for conditions, ``deployment`` a
+    deployment's name, whatever a target has for the model.
     """
 
     pin: str | None = None
     residency: str | None = None
     metadata: str | None = None
+    deployment: str | None = None
 
 
 NO_WISHES = Wishes()

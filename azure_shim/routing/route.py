@@ -26,6 +26,7 @@ class Call(NamedTuple):
     credential that the caller gave for this request. ``content`` is the body if it is in memory, else None. ``limit_s``
     is how long the caller waits for a sign of life; ``content_length`` is that header of a body that is not in memory.
     ``key`` is what all of the SDK's retries of the call have, if the client says so; ``retry`` is which of them it is.
+    ``deployment`` is the caller's wish for this call, which no target maps.
     """
 
     line: RequestLine
@@ -38,6 +39,7 @@ class Call(NamedTuple):
     content_length: bytes = b""
     key: str | None = None
     retry: int = 0
+    deployment: str | None = None
 
     def __repr__(self) -> str:
         return f"Call({self.line!r})"
@@ -121,6 +123,11 @@ def name_deployment(
     in_path = target.is_classic and operation.in_deployment
     drops = target.is_classic and operation.classic_drops_model
     has_names = target.deployments is not None or target.default_deployment is not None or target.unmapped == "error"
+    if call.deployment is not None and (not call.deployment or call.deployment in (".", "..")):
+        return Refusal(
+            400, "InvalidDeployment", f"x-azure-shim-deployment: {call.deployment!r} cannot be a deployment's name"
+        )
+    wants_name = wants_name or call.deployment is not None
     if not in_path and not has_names and not wants_name and call.line.deployment is None and call.content is None:
         return _NOTHING_NAMED  # a form is not peeked at for the sake of telling who served
     found: ModelInBody | None = None
@@ -137,9 +144,11 @@ def name_deployment(
                 "deployment: put the field 'model' before the file.",
             )
     in_body = found.value if found is not None else None
-    model = call.line.deployment or in_body
+    model = call.line.deployment or in_body or call.deployment
     if not model:
         return _without_model(target, operation, found, in_path=in_path, drops=drops)
+    if call.deployment is not None:
+        return Naming(model, call.deployment, _body_for(found, call.deployment, in_path=in_path, drops=drops))
     named = call.line.deployment is not None and call.line.deployment != in_body
     try:
         deployment = resolve(target, model, operation.path, is_deployment=named)

@@ -8,7 +8,7 @@ from typing import Any
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.failover import Trip
 from azure_shim.routing.first import is_plain, try_first
-from azure_shim.routing.fleet import NO_WISHES, OURS, PIN, RESIDENCY, Fleet, Wishes
+from azure_shim.routing.fleet import DEPLOYMENT, NO_WISHES, OURS, PIN, RESIDENCY, Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, Exchange, origin_of
 from azure_shim.transport.library import Library
@@ -23,7 +23,7 @@ __all__ = ["Engine"]
 _NEVER_FORWARDED = frozenset((b"openai-organization", b"openai-project", b"cookie"))
 _OURS = tuple(name.encode() for name in OURS)
 # Of a client of one endpoint, which has no conditions: the metadata may be for a gateway in front of it.
-_OURS_OF_ONE = frozenset((PIN.encode(), RESIDENCY.encode()))
+_OURS_OF_ONE = frozenset((PIN.encode(), RESIDENCY.encode(), DEPLOYMENT.encode()))
 _RETRY_COUNT = b"x-stainless-retry-count"
 # All that a request to another origin may carry, after a redirect.
 _UNSIGNED = frozenset((b"accept", b"accept-encoding", b"accept-language", b"range", b"if-range", b"user-agent"))
@@ -167,7 +167,19 @@ class Engine:
             length = b"" if content is not None else request.headers.get("content-length", "").encode()
             key = request.extensions.get(CALL)
             retry = _retry_of(raw, names)
-            call = Call(line, headers, explicit, kind, encoding, content, exchange.limit_s, length, key, retry)
+            call = Call(
+                line,
+                headers,
+                explicit,
+                kind,
+                encoding,
+                content,
+                exchange.limit_s,
+                length,
+                key,
+                retry,
+                wishes.deployment,
+            )
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
             if wishes == NO_WISHES and is_plain(self.fleet, call):
                 return try_first(self.fleet, call, exchange)
@@ -177,7 +189,8 @@ class Engine:
             return _refuse("UnknownTarget", f"x-azure-shim-target: the only target is {self.target.name!r}.", 400)
         if wishes.residency is not None:
             return _refuse("OutsideResidency", "x-azure-shim-residency: the client has no target with tags.")
-        return route(Call(line, headers, explicit, kind, encoding, content), self.addresses)
+        call = Call(line, headers, explicit, kind, encoding, content, deployment=wishes.deployment)
+        return route(call, self.addresses)
 
     def _is_openai_spelling(self, url: Any) -> bool:
         """Whether a plain client may mean the target by this URL: an OpenAI path at any origin.

@@ -87,11 +87,12 @@ def test_a_program_may_set_its_environment_itself(installed: Python, azure: Fake
 def test_where_the_patch_cannot_be_had_openai_is_not_either(installed: Python) -> None:
     """As without wrapt: a client of openai's would go to api.openai.com."""
     installed.write("broken/wrapt.py", "raise ImportError('no wrapt here')")
-    code = "print('started')\ntry:\n    import openai\nexcept ImportError as error:\n    print(error, error.name)"
+    code = "print('started')\nfor _ in range(2):\n try: import openai\n except ImportError as error: print(error)"
     done = installed("-c", code, **{VARIABLE: "1", "PYTHONPATH": "broken"})
     assert (done.returncode, done.stderr) == (0, "")
-    refusal = f"{VARIABLE} is set, but azure_shim cannot patch openai here (ImportError: no wrapt here)"
-    assert done.stdout == f"started\n{refusal}; unset it to use openai as it is openai\n"
+    started, *refusals = done.stdout.splitlines()
+    assert started == "started"
+    assert ["no wrapt here" in refusal for refusal in refusals] == [True, True]
 
 
 @pytest.fixture

@@ -76,6 +76,20 @@ def test_the_config_of_the_command_line_is_that_of_the_children_in_other_directo
     assert [name for name, _ in callers(azure)] == ["sync", "async", "subprocess", "spawned"]
 
 
+def test_a_program_for_the_old_sdk_runs_with_what_it_says_itself(installed: Python, azure: FakeAzure) -> None:
+    """Its resource and key are in its code, none in the environment."""
+    east = azure["eastus"]
+    code = (
+        "import openai\n"
+        "openai.api_type, openai.api_version = 'azure', '2024-10-21'\n"
+        f"openai.api_base, openai.api_key = {east.endpoint!r}, {east.api_key!r}\n"
+        "openai.ChatCompletion.create(engine='gpt-4o', messages=[{'role': 'user', 'content': 'Hello'}])"
+    )
+    done = installed.run("--legacy", "-c", code, AZURE_OPENAI_ENDPOINT="", AZURE_OPENAI_API_KEY="")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [(request.deployment, request.refused) for request in azure.requests] == [("gpt-4o", None)]
+
+
 LOOKS = """
 import sys
 main = sys.modules["__main__"]

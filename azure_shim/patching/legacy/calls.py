@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote_plus
 
 import openai
 
@@ -17,6 +17,7 @@ from azure_shim.patching.legacy.answers import content_of, legacy_error, network
 from azure_shim.patching.legacy.clients import client_for, warn_of_sessions
 from azure_shim.patching.legacy.module_settings import ApiType, Wishes, current_module, in_effect, service_for
 from azure_shim.patching.legacy.objects import convert_to_dict, convert_to_openai_object
+from azure_shim.routing.fleet import DEPLOYMENT
 
 __all__ = ["Call", "api_type_of", "asend", "headers_of", "send"]
 
@@ -108,12 +109,9 @@ def _prepared(call: Call, *, is_async: bool) -> tuple[Any, Call]:
         return client, call
     if not service.is_azure:
         return client, replace(call, path=f"/engines/{quote_plus(call.deployment)}{call.path}")
-    if client.azure_shim_settings.plan is None:
-        # The deployment stands where the SDK has a model, and no mapping applies.
-        client = client_for(service, module, is_async=is_async, names_deployment=True)
-        return client, replace(call, body={**(call.body or {}), "model": call.deployment})
-    # Each target of a config has a mapping of its own; a deployment in the path is not one of its models.
-    return client, replace(call, path=f"/deployments/{quote(call.deployment, safe='')}{call.path}")
+    # The deployment stands where the SDK has a model, and no target maps it.
+    body = {**(call.body or {}), "model": call.deployment}
+    return client, replace(call, body=body, headers={**call.headers, DEPLOYMENT: call.deployment})
 
 
 def _arguments(call: Call, stream_class: Any) -> dict[str, Any]:

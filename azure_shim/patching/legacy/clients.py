@@ -30,12 +30,12 @@ _lock = threading.Lock()
 _clients: OrderedDict[tuple[Any, ...], tuple[Any, Mapping[str, Any]]] = OrderedDict()
 
 
-def client_for(service: Service, module: ModuleType, *, is_async: bool, names_deployment: bool = False) -> Any:
-    """The client for a service; with ``names_deployment`` one that takes a model's name for a deployment's.
+def client_for(service: Service, module: ModuleType, *, is_async: bool) -> Any:
+    """The client for a service.
 
     Those that block are shared by all threads; those that await belong to one event loop and are closed with it.
     """
-    arguments = _arguments(service, module, names_deployment=names_deployment)
+    arguments = _arguments(service, module)
     loop = running_loop() if is_async else None
     home = (os.getpid(), None if loop is None else weakref.ref(loop))
     key = (is_async, service.is_azure, *home, *sorted((name, *_identity(value)) for name, value in arguments.items()))
@@ -61,23 +61,14 @@ def forget_clients() -> None:
         _clients.clear()
 
 
-def _arguments(service: Service, module: ModuleType, *, names_deployment: bool) -> dict[str, Any]:
+def _arguments(service: Service, module: ModuleType) -> dict[str, Any]:
     # 0.x tried nothing twice but the opening of a connection: its programs have loops of their own around each call,
     # and two loops multiply. Who wants the SDK's says max_retries to the patch.
     arguments = {"max_retries": 0, **{name: value for name, value in service.arguments.items() if value is not None}}
-    if names_deployment:
-        for name in ("azure_deployment", "deployment_id"):
-            arguments.pop(name, None)
-        arguments["deployments"] = _as_it_is
-        arguments.pop("unmapped_models", None)
     proxy = _proxy(module, arguments)
     if proxy is not None:
         arguments["openai.proxy"] = proxy
     return arguments
-
-
-def _as_it_is(deployment: str) -> str:
-    return deployment
 
 
 def _make(service: Service, arguments: Mapping[str, Any], *, is_async: bool) -> tuple[Any, Any]:

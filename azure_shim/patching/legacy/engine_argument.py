@@ -12,6 +12,8 @@ from typing import Any
 import openai
 import wrapt
 
+from azure_shim.routing.fleet import DEPLOYMENT
+
 __all__ = ["accept_engine"]
 
 # The methods that take a model, of openai's resource classes and of their async twins.
@@ -87,6 +89,8 @@ def _with_model(kwargs: Mapping[str, Any]) -> dict[str, Any]:
             f"{name}={value!r} is of openai 0.x: write model={value!r}", DeprecationWarning, stacklevel=_stacklevel()
         )
         rest["model"] = value
+        if isinstance(value, str) and value.isascii():  # a deployment, which no target maps as if it were a model
+            rest["extra_headers"] = {**(rest.get("extra_headers") or {}), DEPLOYMENT: value}
         break
     return rest
 

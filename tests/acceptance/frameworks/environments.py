@@ -60,11 +60,11 @@ def measure(framework: Framework, *, fresh: bool) -> Outcome:
     try:
         started = time.perf_counter()
         python = _installed(framework, fresh=fresh)
-        outcome.install_s = time.perf_counter() - started
+        outcome.install_s = round(time.perf_counter() - started, 1)
         outcome.version, outcome.openai, outcome.library = _versions(framework, python)
         started = time.perf_counter()
         _run_tests(framework, python, outcome)
-        outcome.test_s = time.perf_counter() - started
+        outcome.test_s = round(time.perf_counter() - started, 1)
     except _Trouble as trouble:
         outcome.trouble, outcome.output = trouble.args
     return outcome

@@ -148,14 +148,26 @@ def test_copies_go_there_too(lm: dspy.LM, azure: FakeAzure) -> None:
     assert served(azure) == [COMPLETION] * 3
 
 
+@pytest.mark.parametrize("given", ["client", "http_client", "patch"], indirect=True)
 def test_parallel_calls_go_there_too(lm: dspy.LM, azure: FakeAzure) -> None:
     """In threads of dspy's own."""
-    program = dspy.Predict(Who)
-    examples = [dspy.Example(question=str(n)).with_inputs("question") for n in range(4)]
-    with dspy.context(lm=lm, adapter=dspy.JSONAdapter()):
-        found = dspy.Parallel(num_threads=2, disable_progress_bar=True)([(program, example) for example in examples])
+    found = _in_threads(lm, 4)
     assert [one.name for one in found] == [CHAT] * 4
     assert served(azure) == [COMPLETION] * 4
+
+
+def test_parallel_calls_are_outside_of_a_patched_context(patched: None, azure: FakeAzure, guard: Guard) -> None:
+    """dspy gives its threads no context of the caller's, and litellm builds its client there: `patch` is for that."""
+    with pytest.raises(Exception, match="errors"):
+        _in_threads(dspy.LM("openai/gpt-4o", engine="litellm", num_retries=0), 1)
+    assert set(guard.take_refused()) == {"api.openai.com"}
+    assert azure.requests == []
+
+
+def _in_threads(lm: dspy.LM, count: int) -> list[Any]:
+    examples = [(dspy.Predict(Who), dspy.Example(question=str(n)).with_inputs("question")) for n in range(count)]
+    with dspy.context(lm=lm, adapter=dspy.JSONAdapter()):
+        return list(dspy.Parallel(num_threads=2, max_errors=1, disable_progress_bar=True)(examples))
 
 
 @pytest.mark.parametrize("way", ["patched", "patch"])
