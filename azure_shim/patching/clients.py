@@ -201,7 +201,7 @@ class _DeepCopy:
 
     def __get__(self, client: Any, owner: Any = None) -> Any:
         if is_routed(client):
-            return lambda memo: client
+            return lambda memo: client  # noqa: ARG005  the signature that copy.deepcopy wants
         if self.__wrapped__ is None:
             raise AttributeError("__deepcopy__")
         return self.__wrapped__.__get__(client, owner)

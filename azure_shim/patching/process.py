@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
@@ -61,9 +62,9 @@ def unpatch() -> None:
     What others have put around ours stays, and ours does nothing from now on. Clients that were built meanwhile go on
     sending to Azure.
     """
-    before = set_process(None)
-    if before is not None:
-        _changes.release(before)
+    with _lock:
+        set_process(None)
+        _let_go()
 
 
 @contextmanager
@@ -84,9 +85,11 @@ def patched(*, legacy: bool = False, include_azure: bool = False, **settings: An
         ConfigurationError: the settings cannot work.
     """
     own = _checked(lambda: Patch(settings, legacy=legacy, include_azure=include_azure))
-    _changes.need(own)
+    # A task that was started inside may outlive the end, and still has the context: the changes stay as long as any.
+    weakref.finalize(own, _changes.release, _changes.need(legacy=legacy)).atexit = False
     before = scoped.get()
     token = scoped.set(own)
+    del own
     try:
         yield
     finally:
@@ -94,14 +97,24 @@ def patched(*, legacy: bool = False, include_azure: bool = False, **settings: An
             scoped.reset(token)
         except ValueError:  # a generator that was ended in another context than it was begun in
             scoped.set(before)
-        _changes.release(own)
+        del token
+
+
+_lock = threading.RLock()
+_needs: list[object] = []  # of the patch of the process, if there is one
 
 
 def _put_in_force(new: Patch) -> None:
-    _changes.need(new)
-    before = set_process(new)
-    if before is not None:
-        _changes.release(before)
+    with _lock:
+        need = _changes.need(legacy=new.legacy)
+        set_process(new)
+        _let_go()
+        _needs.append(need)
+
+
+def _let_go() -> None:
+    while _needs:
+        _changes.release(_needs.pop())
 
 
 def _checked(make: Callable[[], Patch]) -> Patch:
@@ -140,18 +153,19 @@ class _Changes:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._users: list[Patch] = []
+        self._users: dict[object, bool] = {}  # and whether each is for 0.x too
         self._places = Places()
         self._is_hooked = False
         self._has_placeholder = False
         self._undo_legacy: list[Callable[[], None]] = []
 
-    def need(self, user: Patch) -> None:
-        """Change what ``user`` needs, now or as soon as openai is imported."""
+    def need(self, *, legacy: bool) -> object:
+        """Change what a patch needs, now or as soon as openai is imported, until `release` is called for it."""
+        user = object()
         with self._lock:
-            self._users.append(user)
+            self._users[user] = legacy
             # 0.x needs no key to begin with, and its programs keep Azure's there, often in a file that is read later.
-            if not user.legacy and not os.environ.get(_KEY_VARIABLE):
+            if not legacy and not os.environ.get(_KEY_VARIABLE):
                 os.environ[_KEY_VARIABLE] = PLACEHOLDER
                 self._has_placeholder = True
             if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
@@ -159,12 +173,13 @@ class _Changes:
             elif not self._is_hooked:
                 self._is_hooked = True
                 sys.meta_path.insert(0, _Ahead(self._imported))
+        return user
 
-    def release(self, user: Patch) -> None:
+    def release(self, user: object) -> None:
         """Put back what nobody needs any more."""
         with self._lock:
-            self._users.remove(user)
-            if self._undo_legacy and not any(each.legacy for each in self._users):
+            del self._users[user]
+            if self._undo_legacy and not any(self._users.values()):
                 self._leave_legacy()
             if self._users:
                 return
@@ -189,7 +204,7 @@ class _Changes:
 
         take_classes(self._places)
         take_module(self._places)
-        if not self._undo_legacy and any(each.legacy for each in self._users):
+        if not self._undo_legacy and any(self._users.values()):
             self._take_legacy()
 
     def _take_legacy(self) -> None:

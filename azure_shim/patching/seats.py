@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,15 +14,16 @@ from azure_shim.construction import websocket_url
 from azure_shim.http import build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
-__all__ = ["Seat", "copied_from", "is_openais", "is_routed", "seat_of"]
+__all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of"]
 
-_SEAT = "_azure_shim_seat"
+SEAT = "_azure_shim_seat"
+"""Where a client has its seat, among its attributes."""
 copied_from: contextvars.ContextVar[Any] = contextvars.ContextVar("azure_shim_copied_from", default=None)
 """The routed client whose copy is being made in this context."""
 
 
 def seat_of(client: Any) -> Seat | None:
-    found: Seat | None = vars(client).get(_SEAT)
+    found: Seat | None = vars(client).get(SEAT)
     return found
 
 
@@ -35,7 +37,7 @@ def is_routed(client: Any) -> bool:
     """Whether what ``client`` sends now goes to Azure by its patch."""
     if client is None:
         return False
-    seat = vars(client).get(_SEAT)
+    seat = vars(client).get(SEAT)
     return seat is not None and seat.routes(client)
 
 
@@ -49,13 +51,15 @@ class Seat:
     __slots__ = ("_base_url", "_fits", "_patch", "_plain", "is_async", "is_azure", "settings")
 
     def __init__(self, patch: Patch | None, settings: Settings | None, *, is_async: bool, is_azure: bool) -> None:
-        self._patch, self.settings, self.is_async, self.is_azure = patch, settings, is_async, is_azure
+        # A client may outlive the context that it was built in, and does not keep the patch of that in force.
+        self._patch = None if patch is None else weakref.ref(patch)
+        self.settings, self.is_async, self.is_azure = settings, is_async, is_azure
         self._plain: Any = None
         self._base_url: Any = None
         self._fits = False
 
     def sit(self, client: Any) -> None:
-        vars(client)[_SEAT] = self
+        vars(client)[SEAT] = self
         if self.settings is not None:
             client.azure_shim_settings = self.settings
 
@@ -66,9 +70,13 @@ class Seat:
         url = client.base_url
         if url is not self._base_url:
             self._base_url, self._fits = url, is_openais(url) or self._is_own(url)
-        if self._fits and self.settings is None:
-            self._take(client)
-        return self._fits
+        if not self._fits or self.settings is not None:
+            return self._fits
+        patch = None if self._patch is None else self._patch()
+        if patch is None:
+            return False
+        self._take(client, patch)
+        return True
 
     def chosen(self, client: Any, kept: Any) -> Any:
         """The HTTP client for what is sent now; ``kept`` is the one that the client has."""
@@ -99,10 +107,8 @@ class Seat:
             self._plain = (openai.DefaultAsyncHttpxClient if self.is_async else openai.DefaultHttpxClient)()
         return self._plain
 
-    def _take(self, client: Any) -> None:
+    def _take(self, client: Any, patch: Patch) -> None:
         """Route a client that was aimed elsewhere when it was built."""
-        patch = self._patch
-        assert patch is not None, "a client without settings has a patch to get them from"
         self.settings = client.azure_shim_settings = validated(lambda: patch.settings(is_async=self.is_async))
         client.websocket_base_url = websocket_url(self.settings)
 

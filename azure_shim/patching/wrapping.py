@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import openai
@@ -11,10 +11,13 @@ import openai
 from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.construction import base_url_of, websocket_url
 from azure_shim.http import SIGNING_HEADERS, build_client, own_settings, validated
+from azure_shim.patching.seats import SEAT
 from azure_shim.patching.state import Patch, current
 from azure_shim.sdk import default_headers_of, http_client_of, set_default_headers, set_http_client
 
 __all__ = ["wrap"]
+
+_MADE_ANEW = frozenset(("api_key", "_client", "base_url", SEAT))
 
 
 def wrap(client: Any, **settings: Any) -> Any:
@@ -43,10 +46,8 @@ def wrap(client: Any, **settings: Any) -> Any:
     found = validated(lambda: patch.settings(is_async=is_async))
     shim = AsyncOpenAI if is_async else OpenAI
     wrapped = shim.__new__(_class_of(type(client), shim))  # type: ignore[arg-type]
-    made_anew = {"api_key", "_client", "base_url"}
     for name, value in vars(client).items():
-        # A resource that was used already is one of the client that is left behind.
-        if not _is_cached(type(client), name) and name not in made_anew:
+        if name not in _MADE_ANEW and not _is_cached(type(client), name):
             vars(wrapped)[name] = value
     given = http_client_of(client)
     if own_settings(given) is not None:
@@ -72,4 +73,6 @@ def _class_of(kind: Any, shim: Any) -> Any:
 
 
 def _is_cached(kind: type, name: str) -> bool:
-    return isinstance(inspect.getattr_static(kind, name, None), cached_property)
+    """Whether an attribute was left by a cached property: a resource that belongs to the client it was used on."""
+    found = type(inspect.getattr_static(kind, name, None))
+    return hasattr(found, "__get__") and not hasattr(found, "__set__")

@@ -87,7 +87,8 @@ def told(how: str, colour: Colour, elsewhere: ScriptedServer) -> list[Any]:
     client = kept(colour, built(how, colour, elsewhere.url))
     copied = client.with_options(timeout=8)
     states: list[Any] = []
-    for each in (client, copied, client.copy(api_key="another"), client.copy()):
+    others = [client.copy()] if "provider" in how else [client.copy(), client.copy(api_key="another")]
+    for each in (client, copied, *others):
         states += [str(each.base_url), each.api_key, each.organization, each.project, dict(each._custom_headers)]
         states += [str(each.websocket_base_url), each.timeout, each.max_retries, type(each), depth(each._client)]
     for each in (client, copied):

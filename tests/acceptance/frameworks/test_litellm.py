@@ -77,13 +77,21 @@ def test_an_async_chat_is_answered(given_async: dict[str, Any], azure: FakeAzure
 
 
 def test_a_stream_streams(given: dict[str, Any], azure: FakeAzure, gate: Gate) -> None:
-    """litellm hands Azure's first event on, which has no choices, as it does with a deployment that it calls itself."""
+    """litellm hands each event on, Azure's first one too, which has no choices unless it is dropped."""
     said = ""
     for chunk in litellm.completion("openai/gpt-4o", ALOUD, stream=True, **given):
         said += (chunk.choices and chunk.choices[0].delta.content) or ""
         if said:
             gate.open()
     assert said == answer_to(LONG)
+    assert served(azure) == [COMPLETION]
+
+
+@pytest.mark.parametrize("given", ["patched", "patch"], indirect=True)
+def test_a_patched_stream_has_choices_in_every_chunk(given: dict[str, Any], azure: FakeAzure) -> None:
+    """As OpenAI's has: code that reads ``chunk.choices[0]`` goes on working."""
+    chunks = list(litellm.completion("openai/gpt-4o", ALOUD, stream=True, **given))
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer_to(LONG)
     assert served(azure) == [COMPLETION]
 
 
