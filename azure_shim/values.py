@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn, Union
 __all__ = [
     "DEFAULT_PORTS",
     "PLACEHOLDER",
+    "STAND_IN",
     "Address",
     "Answered",
     "Ask",
@@ -49,6 +50,12 @@ Deployments = Union[Mapping[str, str], Callable[[str], Union[str, None]]]
 
 PLACEHOLDER = "azure-shim-placeholder-not-a-key"
 """What ``client.api_key`` is. It is never sent; it means nothing to anybody who sees it."""
+STAND_IN = "azure-shim-placeholder\nnot-a-key"
+"""What is in the environment for code that demands a key before it builds a client.
+
+No HTTP library sends a header with a line break in it. So what is not patched (a framework's own requests, a child
+process) fails before a byte of its prompt is sent, where an unknown key would send all of it to OpenAI in vain.
+"""
 DEFAULT_PORTS = {"https": 443, "http": 80, "wss": 443, "ws": 80}
 
 

@@ -16,6 +16,7 @@ import openai
 from azure_shim.auth.flow import drop
 from azure_shim.config.credentials import SIGNING_HEADERS
 from azure_shim.construction import at_target, without_class
+from azure_shim.http import own_settings
 from azure_shim.routing.dialling import choose
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
 from azure_shim.sdk import default_headers_of, http_client_of
@@ -175,6 +176,8 @@ def _overriding(
     class Resource(base):  # type: ignore[misc]
         def connect(self, *args: Any, **kwargs: Any) -> Any:
             # The Responses API takes its first arguments by position too.
+            if own_settings(http_client_of(self._client)) is None:  # a patched client that was aimed elsewhere since
+                return super().connect(*args, **kwargs)
             wanted = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
             client, wanted = _bound(self._client, wanted, path, is_preview=is_preview)
             bound = self if client is self._client else type(self)(client)

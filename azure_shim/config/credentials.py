@@ -16,7 +16,7 @@ from azure_shim.auth.tokens import slot_for
 from azure_shim.clouds import CLOUDS, cloud_of_authority, cloud_of_scope, scope_of
 from azure_shim.config.reader import Reader
 from azure_shim.observe.log import log_token_event
-from azure_shim.values import PLACEHOLDER, Credential, Endpoint
+from azure_shim.values import STAND_IN, Credential, Endpoint
 
 __all__ = ["CREDENTIAL_ARGUMENTS", "IDENTITY_ARGUMENTS", "KEY_VARIABLE", "SIGNING_HEADERS", "CredentialReader"]
 
@@ -104,7 +104,7 @@ class CredentialReader:
             return Credential("the caller's own headers")
         if value is None:
             label, value = _OPENAI_VARIABLE, self._reader.variable(_OPENAI_VARIABLE)
-        if value is None or value == PLACEHOLDER:  # which a patched process has there for code that demands one
+        if value is None or value == STAND_IN:  # which a patched process has there for code that demands one
             self._reader.problem(
                 f"Missing credentials: give the target an api_key, or set {_OPENAI_VARIABLE} (which is not set); it "
                 "inherits one from a node with provider='openai' only"

@@ -21,8 +21,9 @@ from azure_shim.dialling import building_http, headers_of, headers_of_async, is_
 from azure_shim.http import ConfigurationError, own_settings, validated
 from azure_shim.patching.places import Places
 from azure_shim.patching.seats import Seat, copied_from, is_openais, is_routed, seat_of
-from azure_shim.patching.state import Patch, current
+from azure_shim.patching.state import KEY_VARIABLE, Patch, current
 from azure_shim.sdk import MAJOR, default_base_url, set_default_headers
+from azure_shim.values import STAND_IN
 
 __all__ = ["take_classes"]
 
@@ -38,6 +39,7 @@ def take_classes(places: Places) -> None:
     for base, is_async in ((openai.OpenAI, False), (openai.AsyncOpenAI, True)):
         places.take(base, "__init__", _wrapping(_init))
         places.take(base, "_client", _HTTPClient)
+        places.take(base, "websocket_base_url", _WebSocketURL)
         places.take(base, "__deepcopy__", _DeepCopy)
         places.take(base, "copy", _wrapping(_copy))
         places.take(base, "with_options", _wrapping(_copy))
@@ -67,7 +69,6 @@ def _wrapping(wrapper: Callable[[Wrapped, Any, tuple[Any, ...], dict[str, Any]],
 
 
 def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    settings = kwargs.pop("_azure_settings", None)
     parent, patch = copied_from.get(), current()
     copied_from.set(None)
     kind = _kind(client)
@@ -83,16 +84,16 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     if kind in _AZURE_CLASSES:
         _init_azure(wrapped, client, kwargs, patch, is_async=is_async)
         return
-    settings = settings or inherited or (None if parent is None else parent.azure_shim_settings)
+    settings = inherited or (None if parent is None else parent.azure_shim_settings)
     url = kwargs.get("base_url")
     url = default_base_url() if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) else url
     is_copy = settings is not None and str(url).rstrip("/") == base_url_of(settings)
     if not is_copy and not is_openais(url):
-        _init_elsewhere(wrapped, client, kwargs, patch, settings, is_async=is_async)
+        _init_elsewhere(wrapped, client, kwargs, patch, is_async=is_async)
         return
     if settings is None:
         if patch is None:
-            wrapped(*args, **kwargs)
+            wrapped(*args, **_with_own_key(kwargs))
             return
         settings = validated(lambda: patch.settings(is_async=is_async))
     if kwargs.get("data_residency") is not None:
@@ -107,11 +108,11 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     wanted = {name: value for name, value in kwargs.items() if name not in (*_OPENAIS_OWN, "data_residency")}
     wanted |= {
         "base_url": base_url_of(settings),
-        "websocket_base_url": websocket_url(settings),
         "http_client": given if inherited is not None else seat.built(given),
     }
     if kind == "_ModuleClient":  # whose attributes are the module's
-        wrapped(*args, **({} if os.environ.get("OPENAI_API_KEY") else {"api_key": PLACEHOLDER}) | _given(wanted))
+        has_key = os.environ.get(KEY_VARIABLE, STAND_IN) != STAND_IN
+        wrapped(*args, **({} if has_key else {"api_key": PLACEHOLDER}) | _given(wanted))
         set_default_headers(client, kwargs.get("default_headers") or {})
         return
     wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
@@ -143,17 +144,30 @@ def _init_azure(wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: An
 
 
 def _init_elsewhere(
-    wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Patch | None, settings: Any, *, is_async: bool
+    wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Patch | None, *, is_async: bool
 ) -> None:
     """A client of another service is left alone; a copy of a routed one takes nothing of Azure's along."""
     given: Any = kwargs.get("http_client")
     if own_settings(given) is not None:
+        # What `copy` has found at the client: both are Azure's.
         kwargs = {**kwargs, "http_client": given.azure_shim_given}
-    if settings is not None and str(kwargs.get("websocket_base_url")) == websocket_url(settings):
-        kwargs = {**kwargs, "websocket_base_url": None}
+        if str(kwargs.get("websocket_base_url")) == websocket_url(given.azure_shim_settings):
+            kwargs["websocket_base_url"] = None
     if patch is not None:
         Seat(patch, None, is_async=is_async, is_azure=False).sit(client)
-    wrapped(**kwargs)
+    wrapped(**_with_own_key(kwargs))
+
+
+def _with_own_key(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a client that no patch routes, for which the key of a patch is none."""
+    if kwargs.get("api_key") is not None or os.environ.get(KEY_VARIABLE) != STAND_IN:
+        return kwargs
+    if kwargs.get("workload_identity") is None and kwargs.get("admin_api_key") is None:
+        raise openai.OpenAIError(
+            "Missing credentials. Please pass an `api_key`, or set the `OPENAI_API_KEY` environment variable (in which "
+            "azure_shim.patch has a placeholder)."
+        )
+    return {**kwargs, "api_key": ""}
 
 
 def _copy(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -191,6 +205,26 @@ class _HTTPClient:
 
     def __delete__(self, client: Any) -> None:
         del vars(client)["_client"]
+
+
+class _WebSocketURL:
+    """``client.websocket_base_url``: Azure's while the client goes there, and what it was given itself otherwise."""
+
+    def __init__(self, original: Any) -> None:
+        self.__wrapped__ = original
+
+    def __get__(self, client: Any, owner: Any = None) -> Any:
+        if client is None:
+            raise AttributeError("websocket_base_url")
+        if _signs(client):
+            return websocket_url(client.azure_shim_settings)
+        try:
+            return vars(client)["websocket_base_url"]
+        except KeyError:
+            raise AttributeError("websocket_base_url") from None
+
+    def __set__(self, client: Any, value: Any) -> None:
+        vars(client)["websocket_base_url"] = value
 
 
 class _DeepCopy:

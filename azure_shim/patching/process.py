@@ -14,12 +14,10 @@ from typing import Any
 
 from azure_shim import errors
 from azure_shim.patching.places import Places
-from azure_shim.patching.state import Patch, current, scoped, set_process
-from azure_shim.values import PLACEHOLDER
+from azure_shim.patching.state import KEY_VARIABLE, Patch, current, scoped, set_process
+from azure_shim.values import STAND_IN
 
 __all__ = ["patch", "patch_late", "patched", "refuse", "unpatch"]
-
-_KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 def patch(*, legacy: bool = False, include_azure: bool = False, **settings: Any) -> None:
@@ -87,17 +85,18 @@ def patched(*, legacy: bool = False, include_azure: bool = False, **settings: An
     own = _checked(lambda: Patch(settings, legacy=legacy, include_azure=include_azure))
     # A task that was started inside may outlive the end, and still has the context: the changes stay as long as any.
     weakref.finalize(own, _changes.release, _changes.need(legacy=legacy)).atexit = False
-    before = scoped.get()
-    token = scoped.set(own)
-    del own
+    own.before = scoped.get()
+    scoped.set(own)
     try:
         yield
     finally:
-        try:
-            scoped.reset(token)
-        except ValueError:  # a generator that was ended in another context than it was begun in
-            scoped.set(before)
-        del token
+        own.is_over = True
+        # A generator may be ended in another context than it was begun in, and two may end in any order.
+        if scoped.get() is own:
+            follows = own.before
+            while follows is not None and follows.is_over:
+                follows = follows.before
+            scoped.set(follows)
 
 
 _lock = threading.RLock()
@@ -156,7 +155,7 @@ class _Changes:
         self._users: dict[object, bool] = {}  # and whether each is for 0.x too
         self._places = Places()
         self._is_hooked = False
-        self._has_placeholder = False
+        self._key_before: list[str | None] = []  # OPENAI_API_KEY, while our own stands there
         self._undo_legacy: list[Callable[[], None]] = []
 
     def need(self, *, legacy: bool) -> object:
@@ -165,9 +164,9 @@ class _Changes:
         with self._lock:
             self._users[user] = legacy
             # 0.x needs no key to begin with, and its programs keep Azure's there, often in a file that is read later.
-            if not legacy and not os.environ.get(_KEY_VARIABLE):
-                os.environ[_KEY_VARIABLE] = PLACEHOLDER
-                self._has_placeholder = True
+            if not legacy and not os.environ.get(KEY_VARIABLE):
+                self._key_before = [os.environ.get(KEY_VARIABLE)]
+                os.environ[KEY_VARIABLE] = STAND_IN
             if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
                 self._change()
             elif not self._is_hooked:
@@ -184,9 +183,12 @@ class _Changes:
             if self._users:
                 return
             self._places.leave()
-            if self._has_placeholder and os.environ.get(_KEY_VARIABLE) == PLACEHOLDER:
-                del os.environ[_KEY_VARIABLE]
-            self._has_placeholder = False
+            if self._key_before and os.environ.get(KEY_VARIABLE) == STAND_IN:
+                if self._key_before[0] is None:
+                    del os.environ[KEY_VARIABLE]
+                else:
+                    os.environ[KEY_VARIABLE] = self._key_before[0]
+            self._key_before = []
             if "openai" in sys.modules:
                 from azure_shim.patching.module_client import forget_placeholder
 

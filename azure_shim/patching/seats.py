@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import openai
 
+from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.config.settings import Settings
-from azure_shim.construction import websocket_url
 from azure_shim.http import build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
@@ -60,6 +60,8 @@ class Seat:
 
     def sit(self, client: Any) -> None:
         vars(client)[SEAT] = self
+        # What dials its WebSockets: the client's own class may have a constructor that takes nothing.
+        client.azure_shim_plain = AsyncOpenAI if self.is_async else OpenAI
         if self.settings is not None:
             client.azure_shim_settings = self.settings
 
@@ -110,7 +112,6 @@ class Seat:
     def _take(self, client: Any, patch: Patch) -> None:
         """Route a client that was aimed elsewhere when it was built."""
         self.settings = client.azure_shim_settings = validated(lambda: patch.settings(is_async=self.is_async))
-        client.websocket_base_url = websocket_url(self.settings)
 
     def _is_own(self, url: Any) -> bool:
         if self.settings is None:

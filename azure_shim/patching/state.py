@@ -12,7 +12,7 @@ from azure_shim.errors import AsyncCredentialError, ConfigurationError
 if TYPE_CHECKING:
     from azure_shim.config.settings import Settings
 
-__all__ = ["Patch", "current", "scoped", "set_process"]
+__all__ = ["KEY_VARIABLE", "Patch", "current", "scoped", "set_process"]
 
 
 class Patch:
@@ -33,6 +33,9 @@ class Patch:
     ) -> None:
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
         self.legacy, self.include_azure, self.problem = legacy, include_azure, problem
+        self.before: Patch | None = None
+        """The patch of the context that this one was begun in, for the time after its end."""
+        self.is_over = False
         self.module_client: Any = None
         """What ``openai.chat.completions.create`` and its like use while this patch is in force."""
         self._lock = threading.Lock()
@@ -85,6 +88,8 @@ def _check(names: Iterable[str]) -> None:
     if problems:
         raise ConfigurationError(problems)
 
+
+KEY_VARIABLE = "OPENAI_API_KEY"
 
 _process: list[Patch] = []
 scoped: contextvars.ContextVar[Patch | None] = contextvars.ContextVar("azure_shim_patch", default=None)

@@ -104,7 +104,7 @@ def test_the_readme_runs_as_it_stands(
             exec(compile(code, "README.md", "exec"), space)
         seen = [(r.method, r.raw_path) for r in resource.requests]
         assert set(promised) <= set(seen)
-        assert len(promised) == 2
+        assert len(promised) == 3
         assert [(r.path, r.deployment) for r in west.requests][-1] == ("/openai/v1/responses", "prod-4o")
         assert [r.refused for r in (*east.requests, *west.requests)] == [None, None]
         assert azure.leaks == []
