@@ -36,7 +36,8 @@ def worded(text: str, response: Any, body: object, settings: Settings) -> str:
     refusal = response.extensions.get(EXTENSION)
     if isinstance(refusal, Refusal) and "\n" in refusal.message:
         return f"Error code: {refusal.status} - {refusal.message}"  # the SDK shows a dict, and its lines as one
-    return text + _hint(response, body, settings)
+    hint = _hint(response, body, settings)
+    return text if text.endswith(hint) else text + hint  # it may be asked twice, below a wrapper of others
 
 
 def _hint(response: Any, body: object, settings: Settings) -> str:

@@ -30,7 +30,7 @@ class _OnOurEngine:
             return _plain(self).copy(**kwargs)
 
 
-def _constructed(client: Any) -> None:
+def _set_attributes(client: Any) -> None:
     """Let those attributes be there that openai's own have, and frameworks read; none has a secret."""
     target = client.azure_shim_settings.target
     endpoint = http_client_of(client).azure_shim_library.URL(str(target.endpoint.origin))
@@ -60,11 +60,15 @@ class AzureOpenAI(OpenAI, _OnOurEngine, openai.AzureOpenAI):
     """
 
     azure_shim_plain = OpenAI
-    _constructed = _constructed
+
+    def _constructed(self) -> None:
+        _set_attributes(self)
 
 
 class AsyncAzureOpenAI(AsyncOpenAI, _OnOurEngine, openai.AsyncAzureOpenAI):
     """As `AzureOpenAI`, an ``openai.AsyncAzureOpenAI``."""
 
     azure_shim_plain = AsyncOpenAI
-    _constructed = _constructed
+
+    def _constructed(self) -> None:
+        _set_attributes(self)

@@ -11,7 +11,7 @@ import openai
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.routing.fleet import OURS
-from azure_shim.sdk import custom_query_of, default_headers_of, http_client_of, set_default_headers
+from azure_shim.sdk import custom_query_of, default_headers_of, http_client_of, set_default_headers, without_ambient
 from azure_shim.values import PLACEHOLDER, Target
 
 __all__ = [
@@ -114,7 +114,8 @@ def at_target(client: Any, target: Target) -> Any:
     settings = Settings(target, {}, {}, signs=target.credential.is_absent)
     wanted = {"http_client": http_client_of(client), "websocket_base_url": websocket_url(settings)}
     bound = _copied(client, settings, wanted)
-    set_default_headers(bound, {n: v for n, v in default_headers_of(client).items() if n.lower() not in OURS})
+    kept = without_ambient(default_headers_of(client))
+    set_default_headers(bound, {n: v for n, v in kept.items() if n.lower() not in OURS})
     return bound
 
 
@@ -122,7 +123,7 @@ def without_class(client: Any) -> Any:
     """A client for the WebSockets of one that is an ``openai.AzureOpenAI``, for which the SDK has a way of its own."""
     wanted = {"http_client": http_client_of(client), "websocket_base_url": client.websocket_base_url}
     made = _copied(client, client.azure_shim_settings, wanted)
-    set_default_headers(made, default_headers_of(client))
+    set_default_headers(made, without_ambient(default_headers_of(client)))
     return made
 
 
@@ -131,7 +132,7 @@ def _copied(client: Any, settings: Settings, wanted: dict[str, Any]) -> Any:
     if plain is not None:
         options = {"timeout": client.timeout, "max_retries": client.max_retries}
         return plain(**wanted, **options, default_query=custom_query_of(client), _azure_settings=settings)
-    copied = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
+    copied: Any = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
     return copied(client, **wanted, _extra_kwargs={"_azure_settings": settings})
 
 

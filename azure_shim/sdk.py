@@ -16,12 +16,14 @@ from openai._legacy_response import LegacyAPIResponse
 __all__ = [
     "MAJOR",
     "LegacyAPIResponse",
+    "ambient_headers",
     "custom_query_of",
     "default_base_url",
     "default_headers_of",
     "http_client_of",
     "set_default_headers",
     "set_http_client",
+    "without_ambient",
 ]
 
 MAJOR = int(openai.__version__.partition(".")[0])
@@ -50,11 +52,26 @@ def custom_query_of(client: Any) -> Mapping[str, Any]:
 
 
 def set_default_headers(client: Any, headers: Mapping[str, str]) -> None:
-    """Replace what ``default_headers`` adds to the SDK's own headers (``_custom_headers``, 1.0 to 3.54).
+    """Replace what ``default_headers`` adds to the SDK's own headers (``_custom_headers``, 1.0 to 3.57).
 
-    The argument alone will not do: openai 2 and 3 merge ``OPENAI_CUSTOM_HEADERS`` below it.
+    The argument alone will not do: openai 2 and 3 merge ``OPENAI_CUSTOM_HEADERS`` below it, and 3.5x remembers which
+    credential came from there (``_ambient_authorizations``).
     """
     client._custom_headers = dict(headers)
+    if "_ambient_authorizations" in vars(client):
+        client._ambient_authorizations = frozenset()
+
+
+def ambient_headers() -> dict[str, str]:
+    """What ``OPENAI_CUSTOM_HEADERS`` adds to every client, by names in lower case; for OpenAI's own service."""
+    lines = (line.partition(":") for line in os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n"))
+    return {name.strip().lower(): value.strip() for name, colon, value in lines if colon}
+
+
+def without_ambient(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Default headers of a client without those that the SDK has from the environment."""
+    ambient = ambient_headers()
+    return {name: value for name, value in headers.items() if ambient.get(name.lower()) != value}
 
 
 def set_http_client(client: Any, http_client: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import openai
@@ -18,18 +19,19 @@ from azure_shim.answers import checked_answer, cut_answer, worded
 from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.construction import PLACEHOLDER, base_url_of, forget_ambient, websocket_url
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
-from azure_shim.http import ConfigurationError, own_settings, validated
+from azure_shim.http import SIGNING_HEADERS, ConfigurationError, own_settings, validated
 from azure_shim.patching.places import Places
-from azure_shim.patching.seats import Seat, copied_from, is_openais, is_routed, seat_of
+from azure_shim.patching.seats import Seat, copied_from, is_openais, is_routed, seat_of, seated
 from azure_shim.patching.state import KEY_VARIABLE, Patch, current
-from azure_shim.sdk import MAJOR, default_base_url, set_default_headers
+from azure_shim.sdk import MAJOR, ambient_headers, default_base_url, without_ambient
 from azure_shim.values import STAND_IN
 
-__all__ = ["take_classes"]
+__all__ = ["leave_resources", "take_classes"]
 
 Wrapped = Callable[..., Any]
 _ROUTED_CLASSES = ("OpenAI", "AsyncOpenAI", "_ModuleClient")
 _AZURE_CLASSES = ("AzureOpenAI", "AsyncAzureOpenAI", "_AzureModuleClient")
+_DIALLING = ("realtime", "responses", "beta")
 # What signs for OpenAI's own service, or says where that is.
 _OPENAIS_OWN = ("admin_api_key", "workload_identity")
 
@@ -41,11 +43,12 @@ def take_classes(places: Places) -> None:
         places.take(base, "_client", _HTTPClient)
         places.take(base, "websocket_base_url", _WebSocketURL)
         places.take(base, "__deepcopy__", _DeepCopy)
+        places.take(base, "close", _wrapping(_close_async if is_async else _close))
         places.take(base, "copy", _wrapping(_copy))
         places.take(base, "with_options", _wrapping(_copy))
         places.take(base, "auth_headers", _auth_headers(is_async=is_async))
         places.take(base, "_make_status_error", _wrapping(_make_status_error))
-        for name in ("realtime", "responses", "beta"):
+        for name in _DIALLING:
             places.take(base, name, _resource(name))
         for name, sync, awaited in (
             ("_prepare_options", _prepare_options, _prepare_options_async),
@@ -61,8 +64,22 @@ def take_classes(places: Places) -> None:
         places.take(module_client, "_client", _module_http_client)
 
 
+def leave_resources() -> None:
+    """Let the clients that go to Azure dial their WebSockets there after the classes are as they were."""
+    for client in list(seated):
+        if _signs(client):
+            for name in _DIALLING:
+                getattr(client, name)  # which the client keeps
+
+
 def _wrapping(wrapper: Callable[[Wrapped, Any, tuple[Any, ...], dict[str, Any]], Any]) -> Callable[[Any], Any]:
-    return lambda original: wrapt.FunctionWrapper(original, wrapper)
+    def called(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if client is None and args:  # by a wrapper of somebody's who has ours from the class's dictionary, unbound
+            client, *rest = args
+            return wrapper(partial(wrapped, client), client, tuple(rest), kwargs)
+        return wrapper(wrapped, client, args, kwargs)
+
+    return lambda original: wrapt.FunctionWrapper(original, called)
 
 
 # -- construction
@@ -82,14 +99,14 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
         return
     is_async = isinstance(client, openai.AsyncOpenAI)
     if kind in _AZURE_CLASSES:
-        _init_azure(wrapped, client, kwargs, patch, is_async=is_async)
+        _init_azure(wrapped, client, args, kwargs, patch, is_async=is_async)
         return
     settings = inherited or (None if parent is None else parent.azure_shim_settings)
     url = kwargs.get("base_url")
     url = default_base_url() if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) else url
     is_copy = settings is not None and str(url).rstrip("/") == base_url_of(settings)
     if not is_copy and not is_openais(url):
-        _init_elsewhere(wrapped, client, kwargs, patch, is_async=is_async)
+        _init_elsewhere(wrapped, client, args, kwargs, patch, is_async=is_async)
         return
     if settings is None:
         if patch is None:
@@ -105,6 +122,8 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
         )
     seat = Seat(patch, settings, is_async=is_async, is_azure=False)
     seat.sit(client)
+    if inherited is not None:
+        seat.inherits(given)
     wanted = {name: value for name, value in kwargs.items() if name not in (*_OPENAIS_OWN, "data_residency")}
     wanted |= {
         "base_url": base_url_of(settings),
@@ -113,10 +132,9 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     if kind == "_ModuleClient":  # whose attributes are the module's
         has_key = os.environ.get(KEY_VARIABLE, STAND_IN) != STAND_IN
         wrapped(*args, **({} if has_key else {"api_key": PLACEHOLDER}) | _given(wanted))
-        set_default_headers(client, kwargs.get("default_headers") or {})
         return
     wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
-    forget_ambient(client, kwargs)
+    forget_ambient(client, {**kwargs, "default_headers": without_ambient(kwargs.get("default_headers") or {})})
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -135,16 +153,27 @@ def _wants_azure(patch: Patch | None) -> bool:
     return patch is not None and patch.include_azure
 
 
-def _init_azure(wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Any, *, is_async: bool) -> None:
+def _init_azure(
+    wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], patch: Any, *, is_async: bool
+) -> None:
     """An ``AzureOpenAI`` keeps its URL and its class; what it sends goes to the patch's targets all the same."""
     given = kwargs.get("http_client")
     seat = Seat(patch, validated(lambda: patch.settings(is_async=is_async)), is_async=is_async, is_azure=True)
     seat.sit(client)
-    wrapped(**{**kwargs, "http_client": given if own_settings(given) is not None else seat.built(given)})
+    # Its own gateway's key is not for the patch's targets.
+    headers = {n: v for n, v in (kwargs.get("default_headers") or {}).items() if n.lower() not in SIGNING_HEADERS}
+    routed = given if own_settings(given) is not None else seat.built(given)
+    wrapped(*args, **{**kwargs, "http_client": routed, "default_headers": headers})
 
 
 def _init_elsewhere(
-    wrapped: Wrapped, client: Any, kwargs: dict[str, Any], patch: Patch | None, *, is_async: bool
+    wrapped: Wrapped,
+    client: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    patch: Patch | None,
+    *,
+    is_async: bool,
 ) -> None:
     """A client of another service is left alone; a copy of a routed one takes nothing of Azure's along."""
     given: Any = kwargs.get("http_client")
@@ -155,7 +184,7 @@ def _init_elsewhere(
             kwargs["websocket_base_url"] = None
     if patch is not None:
         Seat(patch, None, is_async=is_async, is_azure=False).sit(client)
-    wrapped(**_with_own_key(kwargs))
+    wrapped(*args, **_with_own_key(kwargs))
 
 
 def _with_own_key(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +210,20 @@ def _copy(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
 
 
 # -- connections
+
+
+def _close(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    seat = seat_of(client)
+    wrapped(*args, **kwargs)
+    for http_client in () if seat is None else seat.to_close(client):
+        http_client.close()
+
+
+async def _close_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    seat = seat_of(client)
+    await wrapped(*args, **kwargs)
+    for http_client in () if seat is None else seat.to_close(client):
+        await http_client.aclose()
 
 
 class _HTTPClient:
@@ -335,13 +378,21 @@ async def _prepare_options_async(wrapped: Wrapped, client: Any, args: tuple[Any,
 def _prepare_request(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     wrapped(*args, **kwargs)
     if is_routed(client):
-        calls.mark(args[0] if args else kwargs["request"])
+        _prepare(args[0] if args else kwargs["request"])
 
 
 async def _prepare_request_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     await wrapped(*args, **kwargs)
     if is_routed(client):
-        calls.mark(args[0] if args else kwargs["request"])
+        _prepare(args[0] if args else kwargs["request"])
+
+
+def _prepare(request: Any) -> None:
+    calls.mark(request)
+    # A client that was aimed elsewhere at first, or was there before the patch and is copied, has them.
+    for name, value in ambient_headers().items():
+        if request.headers.get(name) == value:
+            del request.headers[name]
 
 
 def _process_response(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

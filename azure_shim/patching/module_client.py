@@ -12,9 +12,10 @@ import wrapt
 
 from azure_shim.construction import PLACEHOLDER
 from azure_shim.patching.places import Places
+from azure_shim.patching.seats import seat_of
 from azure_shim.patching.state import Patch, current
 
-__all__ = ["forget_placeholder", "take_module"]
+__all__ = ["forget", "take_module"]
 
 _lock = threading.RLock()
 
@@ -27,10 +28,16 @@ def take_module(places: Places) -> None:
             places.take(owner, "_load_client", lambda original: wrapt.FunctionWrapper(original, _load))
 
 
-def forget_placeholder() -> None:
-    """Take back what the SDK has read from the environment while the placeholder was there."""
-    if openai.api_key == PLACEHOLDER:
-        openai.api_key = None
+def forget() -> None:
+    """Take back what the SDK has kept in the module while a patch was in force."""
+    module: Any = openai
+    if module.api_key == PLACEHOLDER:
+        module.api_key = None
+    # Whoever had the SDK's own `_load_client` by name before has it keep a client of the patch there.
+    if module._client is not None and seat_of(module._client) is not None:  # noqa: SLF001
+        module._client = None  # noqa: SLF001
+    if hasattr(module.http_client, "azure_shim_seat"):
+        module.http_client = module.http_client.azure_shim_given
 
 
 def _load(wrapped: Callable[[], Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:

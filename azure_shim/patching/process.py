@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -58,7 +59,7 @@ def unpatch() -> None:
     """Undo `patch`: the attributes of ``openai`` are what they were. Nothing, if there is no patch.
 
     What others have put around ours stays, and ours does nothing from now on. Clients that were built meanwhile go on
-    sending to Azure.
+    sending to Azure; but with other connections that they are given from now on (``http_client``) they are not signed.
     """
     with _lock:
         set_process(None)
@@ -69,9 +70,9 @@ def unpatch() -> None:
 def patched(*, legacy: bool = False, include_azure: bool = False, **settings: Any) -> Iterator[None]:
     """As `patch`, for the clients that are built in this context (PEP 567): other tasks and threads are not affected.
 
-    The clients go to Azure for good, also after the end. A task that is started inside, and ``asyncio.to_thread``, have
-    the same context; a plain thread has its own, and so no patch, unless it is run in a copy of this one
-    (``contextvars.copy_context().run``).
+    The clients go to Azure for good, also after the end (but see `unpatch`). A task that is started inside, and
+    ``asyncio.to_thread``, have the same context; a plain thread has its own, and so no patch, unless it is run in a
+    copy of this one (``contextvars.copy_context().run``).
 
     Args:
         legacy: as for `patch`; meanwhile ``openai.ChatCompletion`` and its like are there for all contexts, and an
@@ -129,22 +130,29 @@ def _checked(make: Callable[[], Patch]) -> Patch:
 
 
 class _Ahead:
-    """A finder that has ``then`` called once openai is imported.
+    """A finder that has ``then`` called whenever openai has been imported.
 
     wrapt imports asyncio and ssl, which a program may want to replace before anybody has them (gevent): it waits.
     """
 
     def __init__(self, then: Callable[[Any], None]) -> None:
         self._then = then
+        self._looking = threading.local()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != "openai" or self not in sys.meta_path:
+        if name != "openai" or getattr(self._looking, "is_on", False):
             return None
         import wrapt  # without it openai is not to be had: it would not be patched
 
-        sys.meta_path.remove(self)
         wrapt.register_post_import_hook(self._then, "openai")
-        return importlib.util.find_spec(name)
+        self._looking.is_on = True
+        try:
+            return importlib.util.find_spec(name)
+        finally:
+            self._looking.is_on = False
+
+
+_takers: list[Callable[[Places], None]] = []
 
 
 class _Changes:
@@ -161,21 +169,28 @@ class _Changes:
     def need(self, *, legacy: bool) -> object:
         """Change what a patch needs, now or as soon as openai is imported, until `release` is called for it."""
         user = object()
+        if "openai" in sys.modules:
+            # Before the lock is taken: another thread may be importing it, whose hook wants the lock.
+            importlib.import_module("openai")
+            _load(legacy=legacy)
         with self._lock:
             self._users[user] = legacy
             # 0.x needs no key to begin with, and its programs keep Azure's there, often in a file that is read later.
             if not legacy and not os.environ.get(KEY_VARIABLE):
                 self._key_before = [os.environ.get(KEY_VARIABLE)]
                 os.environ[KEY_VARIABLE] = STAND_IN
-            if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
-                self._change()
-            elif not self._is_hooked:
+            if not self._is_hooked:
                 self._is_hooked = True
                 sys.meta_path.insert(0, _Ahead(self._imported))
+            if hasattr(sys.modules.get("openai"), "AsyncOpenAI"):
+                self._change()
         return user
 
     def release(self, user: object) -> None:
         """Put back what nobody needs any more."""
+        clients = sys.modules.get("azure_shim.patching.clients")
+        if clients is not None and len(self._users) == 1:
+            clients.leave_resources()  # not with the lock held: it imports
         with self._lock:
             del self._users[user]
             if self._undo_legacy and not any(self._users.values()):
@@ -189,23 +204,23 @@ class _Changes:
                 else:
                     os.environ[KEY_VARIABLE] = self._key_before[0]
             self._key_before = []
-            if "openai" in sys.modules:
-                from azure_shim.patching.module_client import forget_placeholder
-
-                forget_placeholder()
+            module_client = sys.modules.get("azure_shim.patching.module_client")
+            if module_client is not None:
+                module_client.forget()
 
     def _imported(self, _module: Any) -> None:
+        with self._lock:
+            legacy = any(self._users.values())
+            if not self._users:
+                return
+        _load(legacy=legacy)
         with self._lock:
             if self._users:
                 self._change()
 
     def _change(self) -> None:
-        # Which import openai, so that they wait for somebody else to do so.
-        from azure_shim.patching.clients import take_classes
-        from azure_shim.patching.module_client import take_module
-
-        take_classes(self._places)
-        take_module(self._places)
+        for take in _takers:
+            take(self._places)
         if not self._undo_legacy and any(self._users.values()):
             self._take_legacy()
 
@@ -220,6 +235,24 @@ class _Changes:
     def _leave_legacy(self) -> None:
         while self._undo_legacy:
             self._undo_legacy.pop()()
+
+
+def _load(*, legacy: bool) -> None:
+    """Import what changes openai, which it imports; never while our lock is held.
+
+    Raises:
+        RuntimeError: there is another openai now than the one that this package was imported with.
+    """
+    clients = importlib.import_module("azure_shim.patching.clients")
+    module_client = importlib.import_module("azure_shim.patching.module_client")
+    _takers[:] = [clients.take_classes, module_client.take_module]
+    if legacy:
+        importlib.import_module("azure_shim.patching.legacy")
+    if clients.openai is not sys.modules.get("openai"):
+        raise RuntimeError(
+            "openai was imported anew, and azure_shim knows the one before, so that its patch would have no effect: "
+            "import azure_shim anew as well (take 'azure_shim' and all below it out of sys.modules)"
+        )
 
 
 def _legacy_arguments() -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import weakref
 from typing import Any
@@ -14,10 +15,12 @@ from azure_shim.config.settings import Settings
 from azure_shim.http import build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
-__all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of"]
+__all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of", "seated"]
 
 SEAT = "_azure_shim_seat"
 """Where a client has its seat, among its attributes."""
+seated: weakref.WeakSet[Any] = weakref.WeakSet()
+"""The clients that have a seat."""
 copied_from: contextvars.ContextVar[Any] = contextvars.ContextVar("azure_shim_copied_from", default=None)
 """The routed client whose copy is being made in this context."""
 
@@ -48,18 +51,21 @@ class Seat:
     ``base_url``. ``is_azure`` marks an ``AzureOpenAI`` of the SDK's, which keeps its own URL.
     """
 
-    __slots__ = ("_base_url", "_fits", "_patch", "_plain", "is_async", "is_azure", "settings")
+    __slots__ = ("_base_url", "_fits", "_is_plain_ours", "_patch", "_plain", "is_async", "is_azure", "settings")
 
     def __init__(self, patch: Patch | None, settings: Settings | None, *, is_async: bool, is_azure: bool) -> None:
         # A client may outlive the context that it was built in, and does not keep the patch of that in force.
         self._patch = None if patch is None else weakref.ref(patch)
         self.settings, self.is_async, self.is_azure = settings, is_async, is_azure
-        self._plain: Any = None
+        self._plain: Any = None  # what it sends with where it is not routed
+        self._is_plain_ours = False
         self._base_url: Any = None
         self._fits = False
 
     def sit(self, client: Any) -> None:
         vars(client)[SEAT] = self
+        with contextlib.suppress(TypeError):  # a subclass whose objects have no hash
+            seated.add(client)
         # What dials its WebSockets: the client's own class may have a constructor that takes nothing.
         client.azure_shim_plain = AsyncOpenAI if self.is_async else OpenAI
         if self.settings is not None:
@@ -107,7 +113,20 @@ class Seat:
         """What a client sends with that was aimed at another service after it had been built."""
         if self._plain is None:
             self._plain = (openai.DefaultAsyncHttpxClient if self.is_async else openai.DefaultHttpxClient)()
+            self._is_plain_ours = True
         return self._plain
+
+    def inherits(self, routed: Any) -> None:
+        """The client is a copy of one that sends with ``routed``."""
+        self._plain = routed.azure_shim_given
+
+    def to_close(self, client: Any) -> list[Any]:
+        """What is to be closed with the client, whichever of its two ways it goes just now."""
+        kept = vars(client).get("_client")
+        found = [kept] if own_settings(kept) is not None else []
+        if self._is_plain_ours:
+            found.append(self._plain)
+        return found
 
     def _take(self, client: Any, patch: Patch) -> None:
         """Route a client that was aimed elsewhere when it was built."""

@@ -13,7 +13,13 @@ from azure_shim.construction import base_url_of, websocket_url
 from azure_shim.http import SIGNING_HEADERS, build_client, own_settings, validated
 from azure_shim.patching.seats import SEAT
 from azure_shim.patching.state import Patch, current
-from azure_shim.sdk import default_headers_of, http_client_of, set_default_headers, set_http_client
+from azure_shim.sdk import (
+    default_headers_of,
+    http_client_of,
+    set_default_headers,
+    set_http_client,
+    without_ambient,
+)
 
 __all__ = ["wrap"]
 
@@ -56,8 +62,9 @@ def wrap(client: Any, **settings: Any) -> Any:
     set_http_client(wrapped, build_client(found, is_async=is_async, given=given, signs_nothing=True))
     wrapped.base_url, wrapped.websocket_base_url = base_url_of(found), websocket_url(found)
     wrapped.admin_api_key = None
-    # The SDK has mixed OPENAI_CUSTOM_HEADERS into them, which may carry an OpenAI key.
-    kept = {n: v for n, v in default_headers_of(client).items() if n.lower() not in SIGNING_HEADERS}
+    # The SDK has mixed OPENAI_CUSTOM_HEADERS into them, and on our client a credential would be the caller's wish.
+    kept = without_ambient(default_headers_of(client))
+    kept = {name: value for name, value in kept.items() if name.lower() not in SIGNING_HEADERS}
     set_default_headers(wrapped, kept)
     return wrapped
 

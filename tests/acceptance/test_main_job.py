@@ -13,6 +13,7 @@ import trustme
 
 from azure_shim.testing import FakeAzure
 from tests.conftest import LIBRARIES, Colour
+from tests.package.test_package import run
 
 DEPLOYMENTS = {
     "gpt-4o": "prod-4o",
@@ -309,3 +310,26 @@ def test_the_same_client_serves_the_fake_in_process(colour: Colour, library: Any
     answered = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
     assert answered.choices[0].message.content.startswith("Hello from eastus/gpt-4o")
     assert azure.leaks == []
+
+
+def test_the_http_client_s_example_calls_and_streams() -> None:
+    printed = run("examples/one_http_client.py")
+    assert "called   Hello from eastus/prod-4o: Good morning" in printed
+    assert "streamed [Hello] [from] [eastus/prod-4o:] [Good] [night]" in printed
+    assert printed.count("to Azure: POST /openai/v1/chat/completions, deployment prod-4o") == 2
+
+
+def test_the_patch_s_example_meets_every_way_to_call_and_ends() -> None:
+    printed = run("examples/patched.py")
+    for question in ("Who are you?", "And who are you?", "And you?", "Who are you now?"):
+        assert f"Hello from eastus/prod-4o: {question}" in printed
+    assert "afterwards a client goes to api.openai.com" in printed
+    assert "4 requests came to Azure" in printed
+
+
+def test_the_legacy_example_is_answered_in_the_shapes_of_its_time() -> None:
+    printed = run("examples/legacy.py")
+    assert "answered  Hello from eastus/prod-4o: Hello (" in printed
+    assert "streamed [Hello][from][eastus/prod-4o:][Count][to][five.]" in printed
+    assert "embedded  [1536, 1536]" in printed
+    assert "refused   RateLimitError, wait for 7 s" in printed

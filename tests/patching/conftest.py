@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ def clean(guard: Guard) -> Iterator[None]:
     before, module = attributes(), dict(vars(openai))
     yield
     azure_shim.unpatch()
+    gc.collect()  # a scope is undone when the last context that knows it is gone
     after = attributes()
     for name in set(vars(openai)) - set(module):
         delattr(openai, name)

@@ -30,11 +30,13 @@ OWN_KEY = "sk-of-the-program-0123456789"
 class Guard:
     """Lets nothing out of this machine: other hosts do not resolve, and are refused.
 
-    ``tried`` are the hosts that were wanted; a test that expects some takes them.
+    ``tried`` are the hosts that were wanted; a test that expects some takes them. ``dialled`` are the ports of this
+    machine that were.
     """
 
     def __init__(self, monkeypatch: Any) -> None:
         self.tried: list[str] = []
+        self.dialled: list[int] = []
         resolve = socket.getaddrinfo
         connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
@@ -72,8 +74,11 @@ class Guard:
         return is_here
 
     def _check(self, address: Any) -> None:
-        if isinstance(address, tuple) and not self._is_here(address[0]):
+        if not isinstance(address, tuple):
+            return
+        if not self._is_here(address[0]):
             raise ConnectionRefusedError(f"{address[0]} is not for a test")
+        self.dialled.append(address[1])
 
 
 def owners() -> list[Any]:
@@ -85,7 +90,7 @@ def owners() -> list[Any]:
 
 _GLOBALS = {"api_key", "organization", "project", "admin_api_key", "webhook_secret", "default_headers", "default_query"}
 _GLOBALS |= {"api_type", "api_version", "azure_endpoint", "base_url", "http_client", "timeout"}
-_GLOBALS |= {"max_retries", "_client", "resources"}
+_GLOBALS |= {"max_retries", "_client"}
 """What the SDK itself keeps in the module, or imports there when it is needed."""
 
 
@@ -96,7 +101,9 @@ def attributes(*, with_globals: bool = False) -> list[tuple[str, str, int]]:
         for owner in owners()
         for name, value in list(vars(owner).items())
         # `isinstance` would wake the proxies of the module-level client.
-        if type(value) is not ModuleType and (with_globals or owner is not openai or name not in _GLOBALS)
+        if type(value) is not ModuleType
+        and name not in ("__slotnames__", "resources")
+        and (with_globals or owner is not openai or name not in _GLOBALS)
     ]
 
 

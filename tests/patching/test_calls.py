@@ -178,22 +178,20 @@ def test_several_event_loops_share_a_client(patch: Patch, east: Resource) -> Non
     patch()
     client = openai.AsyncOpenAI()
 
-    async def ask() -> Any:
+    async def ask(client: Any) -> Any:
         return await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # a connection of a loop that has ended cannot be closed
         for _ in range(3):
-            assert asyncio.run(ask()).choices
+            assert asyncio.run(ask(client)).choices
         asyncio.run(client.close())
         del client
         gc.collect()
     assert len(east.requests) == 3
 
 
-def test_a_client_for_every_call_shares_the_connections_of_others(
-    colour: Colour, patch: Patch, east: Resource
-) -> None:
+def test_a_client_for_every_call_shares_the_connections_of_others(colour: Colour, patch: Patch, east: Resource) -> None:
     patch()
     chat(colour, openais(colour))
     for _ in range(10):

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .catalogue import Framework
+from .catalogue import EXAMPLE_TESTS, Framework
 
 __all__ = ["CHECKOUT", "Outcome", "measure"]
 
@@ -102,7 +102,8 @@ def _run_tests(framework: Framework, python: Path, outcome: Outcome) -> None:
         raise _Trouble("no tests", f"{framework.module} does not exist")
     report = _FOLDER / framework.name / "report.xml"
     report.unlink(missing_ok=True)
-    command = [str(python), "-m", "pytest", str(_HERE / framework.module), "-q", "-ra", f"--junitxml={report}"]
+    modules = [str(_HERE / framework.module), *([str(_HERE / EXAMPLE_TESTS)] if framework.example else [])]
+    command = [str(python), "-m", "pytest", *modules, "-q", "-ra", f"--junitxml={report}"]
     # The suite's own options want plugins that are not here, and its warnings are for our code's sake.
     command += ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-o", "filterwarnings=ignore"]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]

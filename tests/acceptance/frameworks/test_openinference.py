@@ -182,12 +182,15 @@ def test_an_error_ends_the_span(client: azure_shim.OpenAI, observed: Observed, e
     assert_no_secret(observed.spans, eastus.api_key)
 
 
-def test_the_provider_is_told_by_the_base_url(client: azure_shim.OpenAI, plain_client: Any, observed: Observed) -> None:
-    """By its host, which is Azure's with our constructor, and api.openai.com with a plain client of our HTTP client."""
+def test_the_provider_is_told_by_the_base_url(
+    client: azure_shim.OpenAI, plain_client: openai.OpenAI, patch: None, observed: Observed
+) -> None:
+    """By its host: Azure's with our constructor and the patch, OpenAI's with a plain client of our HTTP client."""
     observed.start()
-    client.chat.completions.create(model="gpt-4o", messages=HELLO)
-    plain_client.chat.completions.create(model="gpt-4o", messages=HELLO)
-    assert [span.attributes.get("llm.provider") for span in observed.spans] == [None, "openai"]
+    for one in (client, openai.OpenAI(), plain_client):
+        one.chat.completions.create(model="gpt-4o", messages=HELLO)
+    # The service of the tests is on this machine, which is no provider's.
+    assert [span.attributes.get("llm.provider") for span in observed.spans] == [None, None, "openai"]
 
 
 def test_the_provider_of_azure_s_host_is_azure(observed: Observed) -> None:

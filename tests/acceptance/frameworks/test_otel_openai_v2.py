@@ -133,11 +133,13 @@ def test_responses_have_no_spans(client: azure_shim.OpenAI, observed: Observed, 
     assert observed.spans == ()
 
 
+@pytest.mark.parametrize("way", ["client", "patch"])
 def test_the_span_names_the_host_of_the_base_url(
-    client: azure_shim.OpenAI, observed: Observed, eastus: Resource
+    way: str, observed: Observed, eastus: Resource, request: pytest.FixtureRequest
 ) -> None:
     """Which is the first target's; the instrumentation knows URLs of httpx alone, so not those of openai 3."""
     observed.start()
+    client = request.getfixturevalue(way) or openai.OpenAI()
     client.chat.completions.create(model="gpt-4o", messages=HELLO)
     found = {name: v for name, v in observed.spans[0].attributes.items() if name.startswith("server.")}
     there = {"server.address": "127.0.0.1", "server.port": int(eastus.endpoint.rpartition(":")[2])}
