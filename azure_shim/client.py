@@ -267,8 +267,8 @@ class OpenAI(_Shim, openai.OpenAI):
     ) -> Self:
         """A client with the same settings but what is given here: those of the SDK's ``copy``, and Azure's.
 
-        It shares this one's connections, but for one with other targets of ``config``, which has its own to close. A
-        new endpoint, credential or deployment replaces the one there was.
+        It shares this one's connections, but for one of several targets (``config``) with other settings of Azure's,
+        which has its own to close. A new endpoint, credential or deployment replaces the one there was.
         """
         changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=False)
@@ -414,8 +414,8 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
     ) -> Self:
         """A client with the same settings but what is given here: those of the SDK's ``copy``, and Azure's.
 
-        It shares this one's connections, but for one with other targets of ``config``, which has its own to close. A
-        new endpoint, credential or deployment replaces the one there was.
+        It shares this one's connections, but for one of several targets (``config``) with other settings of Azure's,
+        which has its own to close. A new endpoint, credential or deployment replaces the one there was.
         """
         changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=True)

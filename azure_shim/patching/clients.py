@@ -67,7 +67,7 @@ def take_classes(places: Places) -> None:
 def leave_resources() -> None:
     """Let the clients that go to Azure dial their WebSockets there after the classes are as they were."""
     for client in list(seated):
-        if _signs(client):
+        if is_routed(client):
             for name in _DIALLING:
                 getattr(client, name)  # which the client keeps
 
@@ -295,7 +295,14 @@ def _module_http_client(original: Any) -> Any:
             vars(client)["azure_shim_shared"], vars(client)["_client"] = shared, seat.adopted(shared)
         return seat.chosen(client, vars(client)["_client"])
 
-    return property(get, original.fset)
+    def put(client: Any, value: Any) -> None:
+        seat = seat_of(client)
+        if seat is None or seat.settings is None:
+            original.fset(client, value)
+        else:  # the SDK's would be the connections of every module-level client
+            vars(client)["_client"] = seat.adopted(value)
+
+    return property(get, put)
 
 
 # -- what the SDK calls on its own subclasses
@@ -340,7 +347,7 @@ def _resource(name: str) -> Callable[[Any], Any]:
             self.__doc__ = getattr(original, "__doc__", None)
 
         def __get__(self, client: Any, owner: Any = None) -> Any:
-            if client is None or not _signs(client):
+            if client is None or not is_routed(client):
                 return self.__wrapped__.__get__(client, owner)
             from azure_shim import websockets
 
@@ -378,16 +385,25 @@ async def _prepare_options_async(wrapped: Wrapped, client: Any, args: tuple[Any,
 def _prepare_request(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     wrapped(*args, **kwargs)
     if is_routed(client):
-        _prepare(args[0] if args else kwargs["request"])
+        _prepare(client, args[0] if args else kwargs["request"])
 
 
 async def _prepare_request_async(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     await wrapped(*args, **kwargs)
     if is_routed(client):
-        _prepare(args[0] if args else kwargs["request"])
+        _prepare(client, args[0] if args else kwargs["request"])
 
 
-def _prepare(request: Any) -> None:
+def _prepare(client: Any, request: Any) -> None:
+    seat = seat_of(client)
+    assert seat is not None, "who is routed has one"
+    if not seat.leads_to(request.url):
+        raise ConfigurationError(
+            [
+                f"{request.url.scheme}://{request.url.host} is not configured as a target: a client that azure_shim "
+                "has patched sends nothing to another host"
+            ]
+        )
     calls.mark(request)
     # A client that was aimed elsewhere at first, or was there before the patch and is copied, has them.
     for name, value in ambient_headers().items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,11 +15,25 @@ import wrapt
 from azure_shim.construction import PLACEHOLDER
 from azure_shim.patching.places import Places
 from azure_shim.patching.seats import seat_of
-from azure_shim.patching.state import Patch, current
+from azure_shim.patching.state import current
 
 __all__ = ["forget", "take_module"]
 
-_lock = threading.RLock()
+_locks = [threading.RLock()]
+# What the SDK makes its module-level client of (`_load_client`, 1.109 to 3.57).
+_SETTINGS = (
+    "api_key",
+    "admin_api_key",
+    "organization",
+    "project",
+    "webhook_secret",
+    "base_url",
+    "timeout",
+    "max_retries",
+    "default_headers",
+    "default_query",
+    "http_client",
+)
 
 
 def take_module(places: Places) -> None:
@@ -42,25 +58,32 @@ def forget() -> None:
 
 def _load(wrapped: Callable[[], Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
     patch = current()
-    if patch is None or (openai.api_type not in (None, "openai") and not patch.include_azure):
+    if patch is None or openai.api_type not in (None, "openai"):
         return wrapped()
-    with _lock:
+    with _locks[0]:
         if patch.module_client is None:
-            patch.module_client = _made(wrapped, patch)
+            patch.module_client = _made()
         return patch.module_client
 
 
-def _made(load: Callable[[], Any], patch: Patch) -> Any:
-    """A module-level client of ``patch``, made by the SDK itself, which keeps it and its connections in the module."""
+def _made() -> Any:
+    """A module-level client of the patch that is in force, as the SDK makes its own, which stays as it is.
+
+    The SDK's own loading would decide between OpenAI and Azure by variables that are both there, and keep the client.
+    """
     module: Any = openai
-    kept, shared, api_type = module._client, module.http_client, module.api_type  # noqa: SLF001
-    module._client = None  # noqa: SLF001
-    if not patch.include_azure or api_type is None:
-        module.api_type = "openai"  # or Azure's variables would make it choose, or find the choice ambiguous
-    try:
-        client = load()
-        made = module.http_client
-    finally:
-        module._client, module.http_client, module.api_type = kept, shared, api_type  # noqa: SLF001
-    vars(client)["_client"], vars(client)["azure_shim_shared"] = made, shared
+    known = inspect.signature(openai.OpenAI.__init__).parameters
+    arguments = {name: getattr(module, name) for name in _SETTINGS if name in known and hasattr(module, name)}
+    if "_enforce_credentials" in known:
+        arguments["_enforce_credentials"] = False  # `openai.api_key` may be set later
+    client = module._ModuleClient(**arguments)  # noqa: SLF001
+    vars(client)["azure_shim_shared"] = module.http_client
     return client
+
+
+def _renew_locks() -> None:
+    _locks[:] = [threading.RLock()]
+
+
+if hasattr(os, "register_at_fork"):  # what another thread of the parent holds is never released in the child
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -166,6 +166,10 @@ class _Changes:
         self._key_before: list[str | None] = []  # OPENAI_API_KEY, while our own stands there
         self._undo_legacy: list[Callable[[], None]] = []
 
+    def renew_lock(self) -> None:
+        """For a child process."""
+        self._lock = threading.RLock()
+
     def need(self, *, legacy: bool) -> object:
         """Change what a patch needs, now or as soon as openai is imported, until `release` is called for it."""
         user = object()
@@ -261,3 +265,13 @@ def _legacy_arguments() -> dict[str, Any] | None:
 
 
 _changes = _Changes()
+
+
+def _renew_locks() -> None:
+    global _lock
+    _lock = threading.RLock()
+    _changes.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):  # what another thread of the parent holds is never released in the child
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -86,6 +86,13 @@ class Seat:
         self._take(client, patch)
         return True
 
+    def leads_to(self, url: Any) -> bool:
+        """Whether the URL of a request, which its caller may have given whole, is one that goes to Azure."""
+        own = self._base_url
+        if self.is_azure or (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port):
+            return True
+        return is_openais(url) or self._is_own(url)
+
     def chosen(self, client: Any, kept: Any) -> Any:
         """The HTTP client for what is sent now; ``kept`` is the one that the client has."""
         if own_settings(kept) is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,6 @@ class Patch:
         self.is_over = False
         self.module_client: Any = None
         """What ``openai.chat.completions.create`` and its like use while this patch is in force."""
-        self._lock = threading.Lock()
         self._settings: dict[bool, Settings] = {}
         self._headers: Mapping[str, str] = self.arguments.pop("default_headers", None) or {}
         if self.arguments:
@@ -59,14 +57,13 @@ class Patch:
         """
         if self.problem is not None:
             raise ConfigurationError([self.problem])
-        with self._lock:
-            found = self._settings.get(is_async)
-            if found is None:
-                from azure_shim.config.settings import read_settings  # not while Python starts: it is much
+        found = self._settings.get(is_async)
+        if found is None:
+            from azure_shim.config.settings import read_settings  # not while Python starts: it is much
 
-                found = read_settings(self.arguments, is_async=is_async).with_headers(self._headers)
-                self._settings[is_async] = found
-            return found
+            read = read_settings(self.arguments, is_async=is_async).with_headers(self._headers)
+            found = self._settings.setdefault(is_async, read)  # no lock: it may read a file
+        return found
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Patch:
         return self

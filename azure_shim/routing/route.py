@@ -136,6 +136,13 @@ def name_deployment(
         if isinstance(reading, Refusal):
             return reading
         found = reading
+        if not in_path and call.deployment is not None and (found is None or found.is_unread):
+            return Refusal(
+                400,
+                "ModelMissing",
+                f"x-azure-shim-deployment: {call.deployment!r} has no place in this request, whose model cannot be "
+                "read before it is sent: name the deployment as its model.",
+            )
         if not in_path and target.deployments is not None and found is not None and found.is_unread:
             return Refusal(
                 400,

@@ -1,4 +1,4 @@
-"""What the tests of the patch share: a guard on the network, what of ``openai`` may change, and one call of each kind."""
+"""What the tests of the patch share: a guard on the network, what of ``openai`` may change, and calls."""
 
 from __future__ import annotations
 
@@ -174,10 +174,16 @@ def taken(server: ScriptedServer) -> list[Seen]:
 
 def depth(http_client: Any) -> int:
     """How many transports of ours a request of an HTTP client passes."""
-    count, transport = 0, getattr(http_client, "_transport", None)
-    while transport is not None:
-        is_ours = type(transport).__module__.startswith("azure_shim")
-        count += is_ours
-        given = getattr(http_client, "azure_shim_given", None) if is_ours else None
-        http_client, transport = given, getattr(given, "_transport", None)
-    return count
+    if not _is_ours(http_client._transport):
+        return 0
+    given = http_client.azure_shim_given
+    while given is not None and _is_ours(given._transport):  # of which the connections alone are used
+        given = given.azure_shim_given
+    if given is None:
+        return 1
+    below = http_client.azure_shim_select(http_client.azure_shim_library.module.URL("https://r.openai.azure.com"))
+    return 1 + _is_ours(below)
+
+
+def _is_ours(transport: Any) -> bool:
+    return type(transport).__module__.startswith("azure_shim")

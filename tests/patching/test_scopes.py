@@ -8,7 +8,6 @@ import contextvars
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
 import openai
 import pytest
