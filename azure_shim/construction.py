@@ -131,7 +131,9 @@ def _copied(client: Any, settings: Settings, wanted: dict[str, Any]) -> Any:
     plain = getattr(client, "azure_shim_plain", None)
     if plain is not None:
         options = {"timeout": client.timeout, "max_retries": client.max_retries}
-        return plain(**wanted, **options, default_query=custom_query_of(client), _azure_settings=settings)
+        # Of an AzureOpenAI it has the version of its own endpoint.
+        query = {name: value for name, value in custom_query_of(client).items() if name != "api-version"}
+        return plain(**wanted, **options, default_query=query, _azure_settings=settings)
     copied: Any = openai.AsyncOpenAI.copy if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI.copy
     return copied(client, **wanted, _extra_kwargs={"_azure_settings": settings})
 

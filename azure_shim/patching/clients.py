@@ -68,8 +68,7 @@ def leave_resources() -> None:
     """Let the clients that go to Azure dial their WebSockets there after the classes are as they were."""
     for client in list(seated):
         if is_routed(client):
-            for name in _DIALLING:
-                getattr(client, name)  # which the client keeps
+            vars(client).update((name, getattr(client, name)) for name in _DIALLING)
 
 
 def _wrapping(wrapper: Callable[[Wrapped, Any, tuple[Any, ...], dict[str, Any]], Any]) -> Callable[[Any], Any]:
@@ -339,7 +338,7 @@ def _signs(client: Any) -> bool:
 
 
 def _resource(name: str) -> Callable[[Any], Any]:
-    """A resource with WebSockets, which the SDK keeps in the client once it was used."""
+    """A resource with WebSockets. The SDK keeps it in the client, which may be aimed at another service later."""
 
     class Resource:
         def __init__(self, original: Any) -> None:
@@ -347,14 +346,22 @@ def _resource(name: str) -> Callable[[Any], Any]:
             self.__doc__ = getattr(original, "__doc__", None)
 
         def __get__(self, client: Any, owner: Any = None) -> Any:
-            if client is None or not is_routed(client):
+            seat = None if client is None else seat_of(client)
+            if seat is None:
                 return self.__wrapped__.__get__(client, owner)
-            from azure_shim import websockets
-
-            made = vars(client)[name] = getattr(websockets, f"{name}_of")(client)
-            return made
+            key = (name, seat.routes(client))
+            if key not in seat.resources:
+                seat.resources[key] = _resource_of(client, name) if key[1] else self.__wrapped__.func(client)
+            return seat.resources[key]
 
     return Resource
+
+
+def _resource_of(client: Any, name: str) -> Any:
+    """One that dials at Azure."""
+    from azure_shim import websockets
+
+    return getattr(websockets, f"{name}_of")(client)
 
 
 def _make_status_error(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -51,12 +51,24 @@ class Seat:
     ``base_url``. ``is_azure`` marks an ``AzureOpenAI`` of the SDK's, which keeps its own URL.
     """
 
-    __slots__ = ("_base_url", "_fits", "_is_plain_ours", "_patch", "_plain", "is_async", "is_azure", "settings")
+    __slots__ = (
+        "_base_url",
+        "_fits",
+        "_is_plain_ours",
+        "_patch",
+        "_plain",
+        "is_async",
+        "is_azure",
+        "resources",
+        "settings",
+    )
 
     def __init__(self, patch: Patch | None, settings: Settings | None, *, is_async: bool, is_azure: bool) -> None:
         # A client may outlive the context that it was built in, and does not keep the patch of that in force.
         self._patch = None if patch is None else weakref.ref(patch)
         self.settings, self.is_async, self.is_azure = settings, is_async, is_azure
+        self.resources: dict[tuple[str, bool], Any] = {}
+        """Those with WebSockets, by their name and whether they dial at Azure."""
         self._plain: Any = None  # what it sends with where it is not routed
         self._is_plain_ours = False
         self._base_url: Any = None

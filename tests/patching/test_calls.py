@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import gc
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -174,20 +172,18 @@ def test_several_threads_share_a_client(patch: Patch, east: Resource) -> None:
     assert len(east.requests) == 24
 
 
+# A connection of a loop that has ended cannot be closed.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_several_event_loops_share_a_client(patch: Patch, east: Resource) -> None:
     patch()
     client = openai.AsyncOpenAI()
 
-    async def ask(client: Any) -> Any:
+    async def ask() -> Any:
         return await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # a connection of a loop that has ended cannot be closed
-        for _ in range(3):
-            assert asyncio.run(ask(client)).choices
-        asyncio.run(client.close())
-        del client
-        gc.collect()
+    for _ in range(3):
+        assert asyncio.run(ask()).choices
+    asyncio.run(client.close())
     assert len(east.requests) == 3
 
 
