@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import threading
@@ -130,26 +129,45 @@ def _checked(make: Callable[[], Patch]) -> Patch:
 
 
 class _Ahead:
-    """A finder that has ``then`` called whenever openai has been imported.
+    """A finder that has ``then`` called with openai whenever it has been imported.
 
-    wrapt imports asyncio and ssl, which a program may want to replace before anybody has them (gevent): it waits.
+    It imports nothing: Python holds a lock of all imports while it asks finders, and a program may want to replace ssl,
+    which wrapt imports, before anybody has it (gevent).
     """
 
     def __init__(self, then: Callable[[Any], None]) -> None:
         self._then = then
-        self._looking = threading.local()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != "openai" or getattr(self._looking, "is_on", False):
+        if name != "openai":
             return None
-        import wrapt  # without it openai is not to be had: it would not be patched
+        for finder in sys.meta_path:
+            find = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = None if find is None else find(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    loader: Any = _Loading(spec.loader, self._then)
+                    spec.loader = loader
+                return spec
+        return None
 
-        wrapt.register_post_import_hook(self._then, "openai")
-        self._looking.is_on = True
-        try:
-            return importlib.util.find_spec(name)
-        finally:
-            self._looking.is_on = False
+
+class _Loading:
+    """The loader of one import, which takes itself out again when the module is there."""
+
+    def __init__(self, loader: Any, then: Callable[[Any], None]) -> None:
+        self._loader, self._then = loader, then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._then(module)
 
 
 _takers: list[Callable[[Places], None]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 from collections.abc import Callable
 from typing import Any
@@ -170,21 +169,6 @@ def test_several_threads_share_a_client(patch: Patch, east: Resource) -> None:
         )
         assert all(answers)
     assert len(east.requests) == 24
-
-
-# A connection of a loop that has ended cannot be closed.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_several_event_loops_share_a_client(patch: Patch, east: Resource) -> None:
-    patch()
-    client = openai.AsyncOpenAI()
-
-    async def ask() -> Any:
-        return await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
-
-    for _ in range(3):
-        assert asyncio.run(ask()).choices
-    asyncio.run(client.close())
-    assert len(east.requests) == 3
 
 
 def test_a_client_for_every_call_shares_the_connections_of_others(colour: Colour, patch: Patch, east: Resource) -> None:
