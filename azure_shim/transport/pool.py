@@ -133,6 +133,10 @@ class _Pool:
         return found
 
 
+# The parent's connections in a forked child, which nobody there uses or closes: dropped, each would be warned of.
+_inherited: list[Any] = []
+
+
 class SyncLease:
     """A blocking client's share of a pool."""
 
@@ -144,6 +148,8 @@ class SyncLease:
         with self._pool.entering:
             generation = self._pool.generation
             if self._generation is not generation:  # another thread may have been faster
+                if self._generation is not None:
+                    _inherited.append(self._connections)
                 self._connections = self._pool.connections(None)
                 self._generation = generation
             return self._connections
@@ -181,6 +187,7 @@ class AsyncLease:
     def select(self, url: Any) -> Any:
         """The transport that leads to ``url`` from the running event loop."""
         if self._generation is not self._pool.generation:
+            _inherited.append((dict(self._by_loop), self._elsewhere))
             self._forget()
         loop = _running_loop()
         found = self._elsewhere if loop is None else self._by_loop.get(loop)
