@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, Union
 
 import openai
 
@@ -23,10 +23,11 @@ from azure_shim.sdk import (
 
 __all__ = ["wrap"]
 
+_Client = TypeVar("_Client", bound=Union[openai.OpenAI, openai.AsyncOpenAI])
 _MADE_ANEW = frozenset(("api_key", "_client", "base_url", SEAT))
 
 
-def wrap(client: Any, **settings: Any) -> Any:
+def wrap(client: _Client, **settings: Any) -> _Client:
     """A copy of ``client`` whose calls run on Azure OpenAI: of the same class, with the same connections and options.
 
     Args:
@@ -38,6 +39,11 @@ def wrap(client: Any, **settings: Any) -> Any:
         ConfigurationError: the settings cannot work.
         TypeError: ``client`` is no client of OpenAI's, or one of another service.
     """
+    wrapped: _Client = _wrapped(client, settings)
+    return wrapped
+
+
+def _wrapped(client: Any, settings: dict[str, Any]) -> Any:
     if isinstance(client, (OpenAI, AsyncOpenAI)):
         return client.with_options(**settings)
     is_async = isinstance(client, openai.AsyncOpenAI)

@@ -143,6 +143,7 @@ class SyncLease:
     def __init__(self, pool: _Pool) -> None:
         self._pool = pool
         self._generation: object = None
+        self._connections: _Connections
 
     def _enter(self) -> _Connections:
         with self._pool.entering:

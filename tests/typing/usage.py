@@ -57,6 +57,22 @@ def http_clients() -> None:
     openai.AsyncOpenAI(api_key="unused", http_client=azure_shim.async_http_client(azure_endpoint="r", api_key="k"))
 
 
+def one_process() -> None:
+    azure_shim.patch(legacy=True, azure_endpoint="r", api_key="k")
+    azure_shim.unpatch()
+    with azure_shim.patched(config="azure.toml"):
+        openai.OpenAI()
+    assert_type(azure_shim.wrap(openai.OpenAI()), openai.OpenAI)
+    assert_type(azure_shim.wrap(openai.AsyncOpenAI(), resource_name="r"), openai.AsyncOpenAI)
+
+
+def of_azures_class() -> None:
+    client = azure_shim.AzureOpenAI(azure_endpoint="r", api_key="k", drop_empty_choice_chunks=True)
+    plain: openai.AzureOpenAI = client
+    assert_type(client.with_options(timeout=3), azure_shim.AzureOpenAI)
+    plain.embeddings.create(model="e", input="x")
+
+
 def fake() -> None:
     with TokenService() as service, FakeAzure({"eastus": ["gpt-4o"]}, token_service=service) as azure:
         assert_type(service.environment("workload"), dict[str, str])

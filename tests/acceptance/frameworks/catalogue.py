@@ -126,6 +126,7 @@ _ALL = (
         ("opentelemetry-instrumentation-httpx", "opentelemetry-sdk"),
         "test_otel_httpx.py",
     ),
+    Framework("gunicorn", ("gunicorn",), "test_gunicorn.py"),
 )
 
 FRAMEWORKS: Mapping[str, Framework] = {framework.name: framework for framework in _ALL}
