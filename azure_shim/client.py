@@ -23,6 +23,7 @@ from azure_shim.construction import (
     split,
 )
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
+from azure_shim.http import UNPICKLABLE
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of
@@ -68,10 +69,7 @@ class _Shim:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a client cannot be pickled: it holds connections, and perhaps a secret; pickle what it was built from (a "
-            "config that names its secrets, {'env': ...}), and build it anew there"
-        )
+        raise TypeError(UNPICKLABLE)
 
     def _constructed(self) -> None:
         """Called at the end of the construction, for classes that have more to set."""

@@ -8,7 +8,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import openai
 
@@ -25,6 +25,7 @@ from azure_shim.values import Deployments, Provider
 
 __all__ = [
     "SIGNING_HEADERS",
+    "UNPICKLABLE",
     "ConfigurationError",
     "async_http_client",
     "build_client",
@@ -36,6 +37,10 @@ __all__ = [
 _POOL_OPTIONS = ("verify", "cert", "trust_env", "proxy", "mounts", "http1", "http2", "limits")
 _LIBRARIES = ("httpx", "httpx2")
 _Read = TypeVar("_Read")
+UNPICKLABLE = (
+    "a client cannot be pickled: it holds connections, and perhaps a secret; pickle what it was built from (a config "
+    "that names its secrets, {'env': ...}), and build it anew there"
+)
 
 
 class ConfigurationError(errors.ConfigurationError, openai.OpenAIError):
@@ -309,6 +314,9 @@ def _client_class(base: Any) -> Any:
 
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:
             return self
+
+        def __reduce__(self) -> NoReturn:
+            raise TypeError(UNPICKLABLE)
 
     AzureClient.__name__ = AzureClient.__qualname__ = f"Azure{base.__name__}"
     return AzureClient

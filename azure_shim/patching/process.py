@@ -28,7 +28,8 @@ def patch(*, legacy: bool = False, include_azure: bool = False, **settings: Any)
     another service (``base_url``, ``OPENAI_BASE_URL``, a provider) are left alone, and so are those that exist already
     (see `wrap`). ``openai`` may be imported later. A second call replaces the settings of the first.
 
-    Where code demands ``OPENAI_API_KEY``, it finds a placeholder until `unpatch`, unless there is one.
+    Where code demands ``OPENAI_API_KEY``, it finds a placeholder until `unpatch`, unless there is one. A forked child
+    is patched; one that is spawned needs a patch of its own, or ``AZURE_SHIM_AUTOPATCH=1`` in the environment.
 
     Args:
         legacy: whether code written for openai 0.x (``openai.ChatCompletion.create``, ``openai.error``, ``engine=``)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import weakref
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import openai
 
 from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.config.settings import Settings
-from azure_shim.http import build_client, own_settings, validated
+from azure_shim.http import UNPICKLABLE, build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
 __all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of", "seated"]
@@ -111,7 +111,7 @@ class Seat:
             if not self.routes(client):
                 return kept
             kept = vars(client)["_client"] = self.adopted(kept)
-        return kept if self.routes(client) else self._elsewhere()
+        return kept if self.routes(client) else self._elsewhere(client)
 
     def adopted(self, given: Any) -> Any:
         """What the client sends with, given ``given``: that itself, for a client that is aimed elsewhere."""
@@ -128,11 +128,13 @@ class Seat:
         made.azure_shim_seat = True
         return made
 
-    def _elsewhere(self) -> Any:
+    def _elsewhere(self, client: Any) -> Any:
         """What a client sends with that was aimed at another service after it had been built."""
         if self._plain is None:
             self._plain = (openai.DefaultAsyncHttpxClient if self.is_async else openai.DefaultHttpxClient)()
             self._is_plain_ours = True
+            if not self.is_async:  # as the SDK's own, which are closed with their client
+                weakref.finalize(client, self._plain.close)
         return self._plain
 
     def inherits(self, routed: Any) -> None:
@@ -161,6 +163,9 @@ class Seat:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Seat:
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(UNPICKLABLE)
 
     def __repr__(self) -> str:
         return (

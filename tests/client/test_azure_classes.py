@@ -171,6 +171,27 @@ def test_azure_deployment_is_for_every_model(name: str, colour: Colour, azure: F
     assert request.deployment == (None if name in ("files", "models") else fits)
 
 
+@pytest.mark.parametrize("version", [CLASSIC, "v1"])
+def test_a_model_s_name_is_no_part_of_a_path(version: str, colour: Colour, azure: FakeAzure, east: Resource) -> None:
+    """openai's own class puts it there, before anything is mapped."""
+    names = dict.fromkeys(("org/model", "a b", "model?x=1", "50%", "../x"), "prod-4o")
+    client = ours(colour, **at(east, api_version=version, deployments=names, max_retries=0))
+    for name in names:
+        chat(colour, client, model=name)
+    assert [(request.deployment, request.refused) for request in azure.requests] == [("prod-4o", None)] * len(names)
+
+
+@pytest.mark.parametrize("version", [CLASSIC, "v1"])
+@pytest.mark.parametrize("name", ["chat", "files list", "models"])
+def test_behind_a_gateway(name: str, version: str, colour: Colour, azure: FakeAzure, east: Resource) -> None:
+    east.prefix = "/apim/za"
+    client = ours(colour, **at(east, api_version=version, azure_deployment="prod-4o", max_retries=0))
+    OPERATIONS[name](colour, client)
+    (request,) = azure.requests
+    assert request.refused is None
+    assert request.path.startswith("/apim/za/openai/")
+
+
 def test_answers_are_the_service_s(colour: Colour, east: Resource) -> None:
     client = ours(colour, **at(east))
     assert chat(colour, client).choices[0].message.content == "Hello from eastus/gpt-4o: hi there"

@@ -27,8 +27,10 @@ def clean(guard: Guard) -> Iterator[None]:
     before, module = attributes(), dict(vars(openai))
     yield
     azure_shim.unpatch()
-    gc.collect()  # a scope is undone when the last context that knows it is gone
     after = attributes()
+    if sorted(after) != sorted(before):
+        gc.collect()  # a scope is undone when the last context that knows it is gone
+        after = attributes()
     for name in set(vars(openai)) - set(module):
         delattr(openai, name)
     for name, value in module.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -254,6 +255,8 @@ class TestModule:
             openai.base_url = url
             openai.chat.completions.create(model="gpt-4o", messages=MESSAGES)
         assert len(east.requests) == 3
+        azure_shim.unpatch()
+        gc.collect()  # whatever it leaves open is told here
 
     def test_azure_of_its_own_is_left_alone(self, patch: Patch, azure: FakeAzure, west: Resource) -> None:
         west.accepts_key_twice = True
