@@ -225,11 +225,9 @@ def test_a_client_cannot_be_pickled(is_patched: bool, clients: Any, colour: Colo
         azure_shim.unpatch()
     for client in found.values():
         for each in (client, Job("job", client), [client]):
-            with pytest.raises((TypeError, pickle.PicklingError)) as caught:
+            with pytest.raises(TypeError, match="pickle what it was built from") as caught:
                 pickle.dumps(each)
             assert SECRET not in str(caught.value)
-    with pytest.raises(TypeError, match="pickle what it was built from"):
-        pickle.dumps(found["constructor"])
     gc.collect()
 
 
@@ -321,17 +319,13 @@ for dose in DOSES:
 )
 
 
-# A child drops what it has inherited, of which development mode warns.
-WITHOUT_DROPPED = ("-W", "error", "-W", "ignore::ResourceWarning", "-W", "ignore:This process:DeprecationWarning")
-
-
 @NEEDS_FORK
 @pytest.mark.parametrize("name", ["sync", "async"])
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_parent_and_child_go_on_by_connections_of_their_own(name: str, is_tls: bool, tmp_path: Path) -> None:
     with FakeAzure({"eastus": ["gpt-4o"]}, tls=tls_at(tmp_path) if is_tls else None) as azure:
         east = azure["eastus"]
-        done = run(FORKED, east.endpoint, east.api_key, name, flags=WITHOUT_DROPPED, **trusted(tmp_path))
+        done = run(FORKED, east.endpoint, east.api_key, name, **trusted(tmp_path))
         assert done == (0, "", "")
         found = numbers(azure)
         assert azure.leaks == []
@@ -387,7 +381,7 @@ def test_a_child_leaves_a_stream_of_its_parent_alone(how: str, is_tls: bool, tmp
         yield LAST_CHUNK
 
     with ScriptedServer(script, tls=tls_at(tmp_path) if is_tls else None) as server:
-        assert run(STREAMING, server.url, "k", "sync", how, flags=WITHOUT_DROPPED, **trusted(tmp_path)) == (0, "", "")
+        assert run(STREAMING, server.url, "k", "sync", how, **trusted(tmp_path)) == (0, "", "")
         assert len(server.requests) == 3 * len(DOSES)
         assert server.connections == 3 * len(DOSES)
 
@@ -478,7 +472,7 @@ def test_a_lock_that_another_thread_holds_at_the_fork_stops_no_child(
 ) -> None:
     """The thread that holds it is not in the child, where nobody would ever let it go: here every lock that we have."""
     key = azure.token if credential == "tokens" else east.api_key
-    code, out, err = run(LOCKED, east.endpoint, key, "sync", credential, flags=WITHOUT_DROPPED)
+    code, out, err = run(LOCKED, east.endpoint, key, "sync", credential)
     assert (code, err) == (0, "")
     assert "azure_shim.transport.pool.module._lock" in out.split()
 

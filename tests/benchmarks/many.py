@@ -160,7 +160,7 @@ def _count_locks(client: Any) -> list[_Counting]:
     """Put a counter around each lock of the targets' shared state."""
     fleet = client._client.azure_shim_fleet
     counting = []
-    shared = [(fleet.homes, "_lock"), (fleet.ran, "_lock"), *((site, "lock") for site in fleet.health._sites)]
+    shared = [(fleet.homes, "_lock"), (fleet.ran, "_lock"), *((site, "lock") for site in fleet.health.records)]
     for owner, name in shared:
         lock = _Counting(getattr(owner, name))
         setattr(owner, name, lock)
