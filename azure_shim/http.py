@@ -312,6 +312,9 @@ def _client_class(base: Any) -> Any:
                 url = self.azure_shim_url(url)
             return super().build_request(method, url, **kwargs)
 
+        def __copy__(self) -> Any:
+            return self
+
         def __deepcopy__(self, memo: dict[int, Any]) -> Any:
             return self
 

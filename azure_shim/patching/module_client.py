@@ -12,7 +12,6 @@ from typing import Any
 import openai
 import wrapt
 
-from azure_shim.construction import PLACEHOLDER
 from azure_shim.patching.places import Places
 from azure_shim.patching.seats import seat_of
 from azure_shim.patching.state import current
@@ -20,6 +19,7 @@ from azure_shim.patching.state import current
 __all__ = ["forget", "take_module"]
 
 _locks = [threading.RLock()]
+_set: list[tuple[str, Any, Any]] = []  # settings of the module that our client has set: name, before, and now
 # What the SDK makes its module-level client of (`_load_client`, 1.109 to 3.57).
 _SETTINGS = (
     "api_key",
@@ -47,8 +47,10 @@ def take_module(places: Places) -> None:
 def forget() -> None:
     """Take back what the SDK has kept in the module while a patch was in force."""
     module: Any = openai
-    if module.api_key == PLACEHOLDER:
-        module.api_key = None
+    while _set:
+        name, before, value = _set.pop()
+        if getattr(module, name) is value:
+            setattr(module, name, before)
     # Whoever had the SDK's own `_load_client` by name before has it keep a client of the patch there.
     if module._client is not None and seat_of(module._client) is not None:  # noqa: SLF001
         module._client = None  # noqa: SLF001
@@ -76,7 +78,10 @@ def _made() -> Any:
     arguments = {name: getattr(module, name) for name in _SETTINGS if name in known and hasattr(module, name)}
     if "_enforce_credentials" in known:
         arguments["_enforce_credentials"] = False  # `openai.api_key` may be set later
+    before = {name: getattr(module, name) for name in arguments if hasattr(module, name)}
     client = module._ModuleClient(**arguments)  # noqa: SLF001
+    # The SDK's constructor sets the client's attributes, which are the module's, by the environment.
+    _set.extend((n, value, getattr(module, n)) for n, value in before.items() if getattr(module, n) is not value)
     vars(client)["azure_shim_shared"] = module.http_client
     return client
 

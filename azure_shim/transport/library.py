@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -252,16 +252,16 @@ def _begun_streams(module: Any) -> tuple[Any, Any]:
         def __init__(self, chunks: list[bytes], rest: Any, upstream: Any, error: Exception | None) -> None:
             self._chunks, self._rest, self._upstream, self._error = chunks, rest, upstream, error
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self  # no generator: see `_watched_streams`
-
-        async def __anext__(self) -> bytes:
-            if self._chunks:
-                return self._chunks.pop(0)
-            if self._error is not None:
-                raise self._error
-            chunk: bytes = await anext(self._rest)
-            return chunk
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                while self._chunks:
+                    yield self._chunks.pop(0)
+                if self._error is not None:
+                    raise self._error
+                async for chunk in self._rest:
+                    yield chunk
+            finally:
+                await _end(self._rest)
 
         async def aclose(self) -> None:
             await self._upstream.aclose()
@@ -270,11 +270,7 @@ def _begun_streams(module: Any) -> tuple[Any, Any]:
 
 
 def _watched_streams(module: Any) -> tuple[Any, Any]:
-    """Answers that a `Watch` is told of: each chunk, the end, the break, and that nobody reads on.
-
-    The one that awaits is no generator: when a loop ends, asyncio closes all generators at once, and of two in one
-    chain the outer may await the inner just then.
-    """
+    """Answers that a `Watch` is told of: each chunk, the end, the break, and that nobody reads on."""
 
     class WatchedStream(module.SyncByteStream):  # type: ignore[misc]
         def __init__(self, upstream: Any, watch: Any) -> None:
@@ -306,42 +302,35 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
         def __init__(self, upstream: Any, watch: Any) -> None:
             self._upstream, self._watch = upstream, watch
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            self._rest: Any = aiter(self._upstream)
-            self._pass_on = None if self._watch.only_waits else self._watch.pass_on
-            return self
-
-        async def __anext__(self) -> bytes:
-            while self._rest is not None:
-                try:
-                    chunk: bytes = await anext(self._rest)
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    self._rest = None
-                    self._watch.broke(error)
-                    self._watch.leave()
-                    raise
-                except BaseException:  # a cancellation
-                    self._rest = None
-                    self._watch.leave()
-                    raise
-                passed = chunk if self._pass_on is None else self._pass_on(chunk)
-                if passed:
-                    return passed
-            if self._rest is not None:
-                self._rest = None
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            pass_on = None if self._watch.only_waits else self._watch.pass_on
+            rest = aiter(self._upstream)
+            try:
+                async for chunk in rest:
+                    passed = chunk if pass_on is None else pass_on(chunk)
+                    if passed:
+                        yield passed
+            except Exception as error:
+                self._watch.broke(error)
+                raise
+            finally:
                 self._watch.leave()
-                last: bytes = self._watch.end()
-                if last:
-                    return last
-            raise StopAsyncIteration
+                await _end(rest)
+            last = self._watch.end()
+            if last:
+                yield last
 
         async def aclose(self) -> None:
             self._watch.leave()
             await self._upstream.aclose()
 
     return WatchedStream, AsyncWatchedStream
+
+
+async def _end(chunks: Any) -> None:
+    """Close the generator inside of one that ends, as the libraries do: at its end a loop closes all of a chain."""
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()
 
 
 def _signed_headers(module: Any) -> Any:
@@ -397,14 +386,14 @@ def _bounded_streams(module: Any) -> tuple[Any, Any]:
             self._upstream, self._clock = upstream, clock
             self._deadline = clock() + limit_s
 
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            self._rest = aiter(self._upstream)
-            return self  # no generator: see `_watched_streams`
-
-        async def __anext__(self) -> bytes:
-            chunk: bytes = await anext(self._rest)
-            check(self._deadline, self._clock)
-            return chunk
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            rest = aiter(self._upstream)
+            try:
+                async for chunk in rest:
+                    check(self._deadline, self._clock)
+                    yield chunk
+            finally:
+                await _end(rest)
 
         async def aclose(self) -> None:
             await self._upstream.aclose()

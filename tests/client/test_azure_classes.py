@@ -425,9 +425,9 @@ def test_websockets_are_dialled_at_the_target(kind: str, credential: dict[str, s
         deployments = {"gpt-realtime": "voice"}
         client = ours(colour, azure_endpoint=server.url, deployments=deployments, **version, **credential)
         if kind == "responses" and not hasattr(client.responses, "connect"):
-            pytest.skip("this openai has no responses by WebSocket")
+            pytest.skip("openai has no responses by WebSocket here")
         if kind == "beta.realtime" and not hasattr(client.beta, "realtime"):
-            pytest.skip("this openai has no realtime of the time before it was stable")
+            pytest.skip("openai has no realtime of the time before it was stable")
         for each in (client, client.with_options(timeout=9)):
             assert connect(colour, each, kind).type == "session.created"
     (path, headers), again = server.dialled

@@ -93,9 +93,11 @@ def test_the_environment_s_own_azure(monkeypatch: pytest.MonkeyPatch, module: An
     for name, value in {"TYPE": "azure", "BASE": west.endpoint, "KEY": west.api_key, "VERSION": "2024-10-21"}.items():
         monkeypatch.setenv(f"OPENAI_API_{name}", value)
     undo = install(module, dict)
-    assert (module.api_type, module.api_base, module.api_key) == ("azure", west.endpoint, west.api_key)
-    assert served(module.ChatCompletion.create(engine="prod", messages=MESSAGES)) == "westus/prod"
-    undo()
+    try:
+        assert (module.api_type, module.api_base, module.api_key) == ("azure", west.endpoint, west.api_key)
+        assert served(module.ChatCompletion.create(engine="prod", messages=MESSAGES)) == "westus/prod"
+    finally:
+        undo()
 
 
 def test_the_environment_s_openai_key_is_not_azure_s(call: Call, legacy: Any, azure: FakeAzure) -> None:
