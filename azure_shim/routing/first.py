@@ -25,7 +25,7 @@ _KEPT_LINES = 4096
 _SEARCHED_BYTES = 1 << 18
 # Members that bind a call to a target, or say that another answer could not take the place of this one. A body in which
 # any of them stands, if only as a word, goes the long way.
-_TELLING = (b'"store"', b"file_id", b"prompt_cache_key", b'"user":')
+_TELLING = (b'"store"', b"prompt_cache_key", b'"user":')
 _STREAMS = (b'"stream":true', b'"stream": true')
 
 
@@ -36,8 +36,11 @@ class Holder(Protocol):
     trip: Trip | None
 
 
-def is_plain(fleet: Fleet, call: Call) -> bool:
-    """Whether nothing binds the call to a target, and it may be repeated, so that its answer is taken in whole."""
+def is_plain(fleet: Fleet, call: Call, is_shown: bool = False) -> bool:
+    """Whether nothing binds the call to a target, and it may be repeated, so that its answer is taken in whole.
+
+    ``is_shown`` says that its client has looked at the names of the body's members already, and found none of these.
+    """
     content = call.content
     if content is None or not fleet.is_plain:
         return False
@@ -45,6 +48,10 @@ def is_plain(fleet: Fleet, call: Call) -> bool:
         return False
     if call.retry or call.explicit or call.content_encoding or len(content) > _SEARCHED_BYTES:
         return False
+    if b"file_id" in content:
+        return False
+    if is_shown:
+        return True
     for member in _TELLING:
         if member in content:
             return False

@@ -10,7 +10,7 @@ from azure_shim.routing.failover import Trip
 from azure_shim.routing.first import is_plain, try_first
 from azure_shim.routing.fleet import DEPLOYMENT, NO_WISHES, OURS, PIN, RESIDENCY, Fleet, Wishes
 from azure_shim.routing.route import Addresses, Call, Route, route
-from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, Exchange, origin_of
+from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, SHOWN, Exchange, origin_of
 from azure_shim.transport.library import Library
 from azure_shim.values import Address, Answered, Failed, Header, Origin, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
@@ -181,7 +181,7 @@ class Engine:
                 wishes.deployment,
             )
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
-            if wishes == NO_WISHES and is_plain(self.fleet, call):
+            if wishes == NO_WISHES and is_plain(self.fleet, call, request.extensions.get(SHOWN) is True):
                 return try_first(self.fleet, call, exchange)
             trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()

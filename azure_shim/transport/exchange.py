@@ -20,7 +20,7 @@ from azure_shim.wire.verdict import failure_of
 if TYPE_CHECKING:
     from azure_shim.transport.engine import Engine
 
-__all__ = ["CALL", "EXPLICIT", "EXTENSION", "REFUSED", "Exchange", "limit_of", "local_answer", "origin_of"]
+__all__ = ["CALL", "EXPLICIT", "EXTENSION", "REFUSED", "SHOWN", "Exchange", "limit_of", "local_answer", "origin_of"]
 
 EXTENSION = "azure_shim"
 """Where a request's `Served` is found in its ``extensions``."""
@@ -28,6 +28,8 @@ EXPLICIT = "azure_shim.explicit"
 """Set in the ``extensions`` of a request whose client writes no credential: one in it is then its caller's wish."""
 CALL = "azure_shim.call"
 """Where the ``extensions`` of a request say which call of their client it belongs to, whichever retry it is."""
+SHOWN = "azure_shim.shown"
+"""Set to True there by a client that knows the body's fields, if none binds the call to a target or wants a stream."""
 REFUSED = "x-azure-shim-refused"
 """The header of an answer that this package made itself; its value is the error's code."""
 
