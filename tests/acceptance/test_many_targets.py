@@ -495,7 +495,7 @@ def test_a_connection_error_tells_its_attempts(dose: str, colour: Colour, azure:
 
 
 def test_a_timeout_tells_its_attempts(dose: str, colour: Colour, azure: FakeAzure) -> None:
-    config = plan("fallback", at(azure["eastus"], timeout=0.05), at(azure["westus"], timeout=0.05))
+    config = plan("fallback", at(azure["eastus"], timeout=0.3), at(azure["westus"], timeout=0.3))
     client = connect(dose, colour, config, max_retries=0, timeout=10)
     azure["eastus"].fail_next("stall")
     azure["westus"].fail_next("stall")
