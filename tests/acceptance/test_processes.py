@@ -363,8 +363,7 @@ for dose in DOSES:
 
 
 @NEEDS_FORK
-@pytest.mark.parametrize("how", ["drops", "closes"])
-@pytest.mark.parametrize("is_tls", [False, True])
+@pytest.mark.parametrize(("how", "is_tls"), [("drops", False), ("closes", True)])
 def test_a_child_leaves_a_stream_of_its_parent_alone(how: str, is_tls: bool, tmp_path: Path) -> None:
     """Whatever the child does with what it has inherited, and however it ends."""
     released = threading.Semaphore(0)
