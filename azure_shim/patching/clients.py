@@ -66,7 +66,7 @@ def take_classes(places: Places) -> None:
 
 def leave_resources() -> None:
     """Let the clients that go to Azure dial their WebSockets there after the classes are as they were."""
-    for client in list(seated):
+    for client in seated():
         if is_routed(client):
             vars(client).update((name, getattr(client, name)) for name in _DIALLING)
 
@@ -131,9 +131,10 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     if kind == "_ModuleClient":  # whose attributes are the module's
         has_key = os.environ.get(KEY_VARIABLE, STAND_IN) != STAND_IN
         wrapped(*args, **({} if has_key else {"api_key": PLACEHOLDER}) | _given(wanted))
-        return
-    wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
-    forget_ambient(client, {**kwargs, "default_headers": without_ambient(kwargs.get("default_headers") or {})})
+    else:
+        wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
+        forget_ambient(client, {**kwargs, "default_headers": without_ambient(kwargs.get("default_headers") or {})})
+    seat.note(client)
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +164,7 @@ def _init_azure(
     headers = {n: v for n, v in (kwargs.get("default_headers") or {}).items() if n.lower() not in SIGNING_HEADERS}
     routed = given if own_settings(given) is not None else seat.built(given)
     wrapped(*args, **{**kwargs, "http_client": routed, "default_headers": headers})
+    seat.note(client)
 
 
 def _init_elsewhere(
@@ -181,9 +183,13 @@ def _init_elsewhere(
         kwargs = {**kwargs, "http_client": given.azure_shim_given}
         if str(kwargs.get("websocket_base_url")) == websocket_url(given.azure_shim_settings):
             kwargs["websocket_base_url"] = None
-    if patch is not None:
-        Seat(patch, None, is_async=is_async, is_azure=False).sit(client)
+    if patch is None:
+        wrapped(*args, **_with_own_key(kwargs))
+        return
+    seat = Seat(patch, None, is_async=is_async, is_azure=False)
+    seat.sit(client)
     wrapped(*args, **_with_own_key(kwargs))
+    seat.note(client)
 
 
 def _with_own_key(kwargs: dict[str, Any]) -> dict[str, Any]:

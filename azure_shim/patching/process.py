@@ -212,8 +212,13 @@ class _Changes:
     def release(self, user: object) -> None:
         """Put back what nobody needs any more."""
         clients = sys.modules.get("azure_shim.patching.clients")
-        if clients is not None and len(self._users) == 1:
-            clients.leave_resources()  # not with the lock held: it imports
+        try:
+            if clients is not None and len(self._users) == 1:
+                clients.leave_resources()  # not with the lock held: it imports
+        finally:
+            self._release(user)
+
+    def _release(self, user: object) -> None:
         with self._lock:
             del self._users[user]
             if self._undo_legacy and not any(self._users.values()):

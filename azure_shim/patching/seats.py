@@ -19,8 +19,7 @@ __all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of", 
 
 SEAT = "_azure_shim_seat"
 """Where a client has its seat, among its attributes."""
-seated: weakref.WeakSet[Any] = weakref.WeakSet()
-"""The clients that have a seat."""
+_seated: weakref.WeakSet[Any] = weakref.WeakSet()  # the clients that have a seat, once they are built
 copied_from: contextvars.ContextVar[Any] = contextvars.ContextVar("azure_shim_copied_from", default=None)
 """The routed client whose copy is being made in this context."""
 
@@ -28,6 +27,15 @@ copied_from: contextvars.ContextVar[Any] = contextvars.ContextVar("azure_shim_co
 def seat_of(client: Any) -> Seat | None:
     found: Seat | None = vars(client).get(SEAT)
     return found
+
+
+def seated() -> list[Any]:
+    """The clients that have a seat and have been built."""
+    while True:
+        try:
+            return list(_seated)
+        except RuntimeError:  # noqa: PERF203  another thread has built one meanwhile
+            continue
 
 
 def is_openais(url: Any) -> bool:
@@ -76,12 +84,15 @@ class Seat:
 
     def sit(self, client: Any) -> None:
         vars(client)[SEAT] = self
-        with contextlib.suppress(TypeError):  # a subclass whose objects have no hash
-            seated.add(client)
         # What dials its WebSockets: the client's own class may have a constructor that takes nothing.
         client.azure_shim_plain = AsyncOpenAI if self.is_async else OpenAI
         if self.settings is not None:
             client.azure_shim_settings = self.settings
+
+    def note(self, client: Any) -> None:
+        """The client has been built."""
+        with contextlib.suppress(TypeError):  # a subclass whose objects have no hash
+            _seated.add(client)
 
     def routes(self, client: Any) -> bool:
         """Whether the client's ``base_url``, which may have been set since, leads to Azure, or would to OpenAI."""
