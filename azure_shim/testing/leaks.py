@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Leak", "credentials_of", "of_request", "of_stranger"]
 
-_OPENAI_KEY = re.compile(r"\bsk-[A-Za-z0-9_-]+")
+# Not within a token, in whose base64 it may stand by chance.
+_OPENAI_KEY = re.compile(r"(?<![A-Za-z0-9_.-])sk-[A-Za-z0-9_-]+")
 _NOT_FOR_AZURE = ("openai-organization", "openai-project", "cookie")
 
 

@@ -26,6 +26,7 @@ def kinds(azure: FakeAzure) -> list[str]:
         ({"Cookie": "a=b"}, ["cookie"]),
         ({"x-forwarded-key": "sk-abc123"}, ["openai-key"]),
         ({"x-task": "task-risk-sketch"}, []),
+        ({"x-assertion": "eyJhbGciOiJub25lIn0.e30.Qk-sk-abc123"}, []),
     ],
 )
 def test_headers(azure: FakeAzure, east: Resource, send: Send, headers: dict[str, str], found: list[str]) -> None:
