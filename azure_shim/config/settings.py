@@ -158,11 +158,11 @@ def read_settings(
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     wish = given.pop(_FRAMES, None)
-    if wish is None:
-        return _read(given, os.environ if environ is None else environ, is_async=is_async, signs=signs)
-    if not isinstance(wish, bool):
+    if not isinstance(wish, (bool, type(None))):
         raise ConfigurationError([f"{_FRAMES}: is of type {type(wish).__name__}; expected True or False"])
     found = _read(given, os.environ if environ is None else environ, is_async=is_async, signs=signs)
+    if wish is None:
+        return found
     return replace(found, arguments={**found.arguments, _FRAMES: wish}, has_plain_frames=wish)
 
 

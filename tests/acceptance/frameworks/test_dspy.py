@@ -125,14 +125,12 @@ def test_a_structured_output_has_the_shape(lm: dspy.LM, azure: FakeAzure) -> Non
 
 
 def test_texts_are_embedded(given: dict[str, Any], azure: FakeAzure) -> None:
-    pytest.importorskip("numpy", reason="dspy embeds with numpy, which it does not require")
     vectors = dspy.Embedder("openai/text-embedding-3-small", caching=False, **given)(["one", "other"])
     assert vectors.shape == (2, 1536)
     assert served(azure) == [("embeddings", "embed-prod")]
 
 
 def test_texts_are_embedded_async(given_async: dict[str, Any], azure: FakeAzure, run: Callable[[Any], Any]) -> None:
-    pytest.importorskip("numpy", reason="dspy embeds with numpy, which it does not require")
     embedder = dspy.Embedder("openai/text-embedding-3-small", caching=False, **given_async)
     assert run(embedder.acall(["one", "other"])).shape == (2, 1536)
     assert served(azure) == [("embeddings", "embed-prod")]
