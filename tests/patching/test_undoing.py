@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gc
 import importlib
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,7 @@ import wrapt
 import azure_shim
 from azure_shim.testing import FakeAzure, Resource
 from tests.conftest import Colour
+from tests.hasty_threads import turns_taken_often
 from tests.patching.support import (
     MESSAGES,
     OPENAI,
@@ -264,9 +264,7 @@ def test_a_module_that_is_loaded_again_is_patched_again(
 def together(*functions: Callable[[], None]) -> None:
     """Run all at once, taking turns often, and raise what any of them raises."""
     errors: list[BaseException] = []
-    before = sys.getswitchinterval()
-    # Once all have begun: a thread's beginning, in which a tracer is installed, is not what is tried here.
-    barrier = threading.Barrier(len(functions), action=lambda: sys.setswitchinterval(1e-5))
+    barrier = threading.Barrier(len(functions))
 
     def run(function: Callable[[], None]) -> None:
         try:
@@ -276,11 +274,12 @@ def together(*functions: Callable[[], None]) -> None:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    sys.setswitchinterval(before)
+    with turns_taken_often():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
     if errors:
         raise errors[0]
 

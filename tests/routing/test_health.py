@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import threading
 from collections.abc import Iterator
 from random import Random
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from azure_shim.routing.health import MAX_COOLDOWN_S, Health, State, TargetHealth
+from tests.hasty_threads import turns_taken_often
 from tests.routing.trips import Clock, target
 
 GPT, O3 = "gpt-4o", "o3"
@@ -464,10 +464,8 @@ def test_the_snapshot_shows_no_secret() -> None:
 
 @pytest.fixture
 def quick_switches() -> Iterator[None]:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
+    with turns_taken_often():
+        yield
 
 
 def test_32_threads_may_tell_and_ask_whatever_they_like_at_once(quick_switches: None) -> None:
