@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from azure_shim.auth.flow import send_signed
-from azure_shim.routing.failover import First, Trip
+from azure_shim.routing.asking import First
+from azure_shim.routing.failover import Trip
 from azure_shim.routing.fleet import NO_WISHES, Fleet, Site
 from azure_shim.routing.looking import is_text
 from azure_shim.routing.noting import steer
