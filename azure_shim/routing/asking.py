@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from hashlib import blake2b
 from typing import Any, NamedTuple, Union
 
 from azure_shim.auth.flow import send_signed
 from azure_shim.routing.bounds import FREE
-from azure_shim.routing.fleet import Fleet, Site, Wishes
+from azure_shim.routing.fleet import Fleet, Site
 from azure_shim.routing.looking import WHOLE_200, is_text, look
 from azure_shim.routing.naming import name_at
 from azure_shim.routing.noting import note_failure, steer
@@ -86,21 +85,13 @@ class Asking:
         "_outcomes",
         "_parked",
         "_refusals",
-        "_wishes",
         "attempts",
         "served",
         "wall",
     )
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        call: Call,
-        wishes: Wishes,
-        wall: Callable[[], float] = time.time,
-        first: First | None = None,
-    ) -> None:
-        self._fleet, self._call, self._wishes, self.wall = fleet, call, wishes, wall
+    def __init__(self, fleet: Fleet, call: Call, wall: Callable[[], float], first: First | None) -> None:
+        self._fleet, self._call, self.wall = fleet, call, wall
         self._first = first
         started = fleet.clock() if first is None else first.started
         self._deadline = float("inf") if call.limit_s is None else started + call.limit_s

@@ -32,7 +32,7 @@ class Trip(Asking):
     ``order`` is the one in which the targets are to be asked, where that was drawn already.
     """
 
-    __slots__ = ("_drawn", "_session", "retry_s")
+    __slots__ = ("_drawn", "_session", "_wishes", "retry_s")
 
     def __init__(
         self,
@@ -43,8 +43,8 @@ class Trip(Asking):
         first: First | None = None,
         order: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(fleet, call, wishes, wall, first)
-        self._drawn = order
+        super().__init__(fleet, call, wall, first)
+        self._wishes, self._drawn = wishes, order
         self._session: str | None = None
         self.retry_s: float | None = None
         """How long until the first target recovers, where all of them are cooling down."""

@@ -279,9 +279,9 @@ def together(*functions: Callable[[], None]) -> None:
             thread.start()
         for thread in threads:
             thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
     if errors:
         raise errors[0]
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_threads_that_patch_and_undo_at_once_leave_nothing(patch: Patch, east: Resource, west: Resource) -> None:
