@@ -20,6 +20,7 @@ __all__ = ["forget", "take_module"]
 
 _locks = [threading.RLock()]
 _set: list[tuple[str, Any, Any]] = []  # settings of the module that our client has set: name, before, and now
+_OTHER_SERVICES = ("azure", "amazon-bedrock")  # of `openai.api_type`, as the SDK's own loading knows them
 # What the SDK makes its module-level client of (`_load_client`, 1.109 to 3.57).
 _SETTINGS = (
     "api_key",
@@ -52,20 +53,40 @@ def forget() -> None:
         if getattr(module, name) is value:
             setattr(module, name, before)
     # Whoever had the SDK's own `_load_client` by name before has it keep a client of the patch there.
-    if module._client is not None and seat_of(module._client) is not None:  # noqa: SLF001
+    if _is_of_a_patch(module._client):  # noqa: SLF001
         module._client = None  # noqa: SLF001
     if hasattr(module.http_client, "azure_shim_seat"):
         module.http_client = module.http_client.azure_shim_given
 
 
 def _load(wrapped: Callable[[], Any], _instance: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> Any:
+    module: Any = openai
+    # Whatever else it is, the SDK takes it for OpenAI; 0.x called that "open_ai".
+    kind = openai.api_type if openai.api_type in _OTHER_SERVICES else "openai"
     patch = current()
-    if patch is None or openai.api_type not in (None, "openai"):
-        return wrapped()
     with _locks[0]:
-        if patch.module_client is None:
-            patch.module_client = _made()
-        return patch.module_client
+        if patch is None:
+            if _is_of_a_patch(module._client):  # noqa: SLF001
+                module._client = None  # noqa: SLF001
+            return wrapped()
+        found = patch.module_clients.get(kind)
+        if found is None:
+            found = patch.module_clients[kind] = _made() if kind == "openai" else _made_by(wrapped)
+        return found
+
+
+def _is_of_a_patch(client: Any) -> bool:
+    return client is not None and seat_of(client) is not None
+
+
+def _made_by(load: Callable[[], Any]) -> Any:
+    """What the SDK itself would make now; it keeps one for good, which may be for OpenAI, or of another patch."""
+    module: Any = openai
+    kept, module._client = module._client, None  # noqa: SLF001
+    try:
+        return load()
+    finally:
+        module._client = kept  # noqa: SLF001
 
 
 def _made() -> Any:
