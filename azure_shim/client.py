@@ -119,6 +119,12 @@ class _Shim:
         def beta(self) -> Any:
             return _websockets().beta_of(self)
 
+        if hasattr(openai.OpenAI, "live"):
+
+            @cached_property
+            def live(self) -> Any:
+                return _websockets().live_of(self)
+
     if _HTTP_USES_AUTH_HEADERS:
 
         @property

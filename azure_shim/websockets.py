@@ -6,10 +6,11 @@ every version from 1.109 on.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 
@@ -17,27 +18,28 @@ from azure_shim.auth.flow import drop
 from azure_shim.config.credentials import SIGNING_HEADERS
 from azure_shim.construction import at_target, without_class
 from azure_shim.http import own_settings
-from azure_shim.routing.dialling import choose
+from azure_shim.routing.dialling import choose, refusal_at
 from azure_shim.routing.fleet import METADATA, OURS, PIN, RESIDENCY, Wishes
 from azure_shim.sdk import default_headers_of, http_client_of
 from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
-from azure_shim.wire.operations import Operation, find
-from azure_shim.wire.request_line import RequestLine, refusal_of
+from azure_shim.wire.operations import find
+from azure_shim.wire.request_line import RequestLine
 
-__all__ = ["beta_of", "realtime_of", "responses_of"]
-
-
-def _operation(path: str, *, beta: bool = False) -> Operation:
-    operation = find("WS", path, beta=beta)
-    assert operation is not None, f"the table has no WebSocket {path}"
-    return operation
+__all__ = ["beta_of", "live_of", "realtime_of", "responses_of"]
 
 
-def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple[Target, dict[str, Any]]:
+_Prepare = Callable[[Any, dict[str, Any]], dict[str, Any]]
+
+
+def _line(path: str, *, beta: bool = False) -> RequestLine:
+    return RequestLine(find("WS", path, beta=beta), path)
+
+
+def _dialled(client: Any, kwargs: dict[str, Any], line: RequestLine) -> tuple[Target, dict[str, Any]]:
     """The client's target, if it has this WebSocket, and ``connect``'s arguments with a guard on the connection."""
     target: Target = client.azure_shim_settings.target
-    refusal = refusal_of(RequestLine(operation, operation.path), target)
+    refusal = refusal_at(target, line)
     if refusal is not None:
         raise openai.OpenAIError(refusal.message)
     options = dict(kwargs.get("websocket_connection_options") or {})
@@ -51,7 +53,7 @@ def _dialled(client: Any, kwargs: dict[str, Any], operation: Operation) -> tuple
     }
 
 
-def _bound(client: Any, kwargs: dict[str, Any], path: str, *, is_preview: bool) -> tuple[Any, dict[str, Any]]:
+def _bound(client: Any, kwargs: dict[str, Any], kind: _Kind) -> tuple[Any, dict[str, Any]]:
     """A client of the one target that a WebSocket is dialled at, and ``connect``'s arguments without what is for us."""
     fleet = http_client_of(client).azure_shim_fleet
     if fleet is None:
@@ -63,11 +65,11 @@ def _bound(client: Any, kwargs: dict[str, Any], path: str, *, is_preview: bool) 
     signing = {*SIGNING_HEADERS, *(site.target.credential.header.lower() for site in fleet.sites)}
     chosen = choose(
         fleet,
-        RequestLine(_operation(path), path),
+        _line(kind.path),
         model if isinstance(model, str) else None,
         wishes,
         is_signed=not signing.isdisjoint(said),
-        is_preview=is_preview,
+        is_preview=kind.is_preview,
     )
     if isinstance(chosen, Refusal):
         raise openai.OpenAIError(chosen.message)
@@ -129,7 +131,7 @@ def _guarded(target: Target, *, is_async: bool) -> Any:
 
 def _realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of ``realtime.connect`` as the target wants them."""
-    target, wanted = _dialled(client, kwargs, _operation("/realtime"))
+    target, wanted = _dialled(client, kwargs, _line("/realtime"))
     model = kwargs.get("model")
     if not isinstance(model, str):
         if target.default_deployment is None or "call_id" in kwargs:  # a SIP call is named by its id alone
@@ -156,77 +158,120 @@ def _beta_realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    return _dialled(client, kwargs, _operation("/responses"))[1]
+    return _dialled(client, kwargs, _line("/responses"))[1]
 
 
 def _beta_responses(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    _, wanted = _dialled(client, kwargs, _operation("/responses", beta=True))
+    _, wanted = _dialled(client, kwargs, _line("/responses", beta=True))
     # The SDK adds beta=true; Azure wants its preview named besides (Microsoft Learn, "Multi-agent responses").
     return {**wanted, "extra_query": {"api-version": "preview", **(kwargs.get("extra_query") or {})}}
 
 
-_NAMES = ("extra_query", "extra_headers", "websocket_connection_options")
+def _translations(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    path = "/realtime/translations"
+    target, wanted = _dialled(client, kwargs, _line(path))
+    model = kwargs.get("model")
+    if not isinstance(model, str):
+        return wanted  # the SDK says what is wrong
+    deployment = resolve(target, model, path)
+    if isinstance(deployment, Refusal):
+        raise openai.OpenAIError(deployment.message)
+    return {**wanted, "model": deployment}
 
 
-def _overriding(
-    base: Any, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]], path: str, *, is_preview: bool
-) -> Any:
-    """``base``, a resource of the SDK's, whose ``connect`` is called with prepared arguments."""
+class _Kind(NamedTuple):
+    """One of the SDK's resources: its module below ``openai.resources``, its class, and where it is dialled.
 
-    class Resource(base):  # type: ignore[misc]
-        def connect(self, *args: Any, **kwargs: Any) -> Any:
-            # The Responses API takes its first arguments by position too.
-            if own_settings(http_client_of(self._client)) is None:  # a patched client that was aimed elsewhere since
-                return super().connect(*args, **kwargs)
-            wanted = {**dict(zip(_NAMES, args, strict=False)), **kwargs}
-            client, wanted = _bound(self._client, wanted, path, is_preview=is_preview)
-            bound = self if client is self._client else type(self)(client)
-            return super(Resource, bound).connect(**prepare(client, wanted))
+    ``parts`` are those of its own resources that have WebSockets too, by their attribute. ``path`` is below ``/v1``.
+    """
 
-    Resource.__name__, Resource.__qualname__ = base.__name__, base.__qualname__
-    return Resource
+    module: str
+    name: str
+    path: str = ""
+    prepare: _Prepare | None = None
+    is_preview: bool = False
+    parts: tuple[tuple[str, _Kind], ...] = ()
+
+
+_TRANSLATIONS = _Kind("realtime.translations", "Translations", "/realtime/translations", _translations)
+_REALTIME = _Kind("realtime", "Realtime", "/realtime", _realtime, parts=(("translations", _TRANSLATIONS),))
+_RESPONSES = _Kind("responses", "Responses", "/responses", _responses)
+_BETA = _Kind(
+    "beta",
+    "Beta",
+    parts=(
+        ("realtime", _Kind("beta.realtime", "Realtime", "/realtime", _beta_realtime, is_preview=True)),
+        ("responses", _Kind("beta.responses", "Responses", "/responses", _beta_responses)),
+    ),
+)
+
+
+def _live(module: str, name: str, path: str, *parts: tuple[str, _Kind]) -> _Kind:
+    """Azure is not known to have these. Who configures OpenAI as a target has them there."""
+    return _Kind(module, name, path, lambda client, kwargs: _dialled(client, kwargs, _line(path))[1], parts=parts)
+
+
+_LIVE = _live(
+    "live",
+    "Live",
+    "/live/sessions",
+    ("forks", _live("live.forks", "Forks", "/live/sessions/{session_id}/fork")),
+    ("sideband", _live("live.sideband", "Sideband", "/live/sessions/{session_id}/attach")),
+)
 
 
 @cache
-def _resource(path: str, name: str, prepare: Callable[[Any, dict[str, Any]], dict[str, Any]]) -> Any:
-    base = getattr(import_module(f"openai.resources.{path}"), name)
-    if not hasattr(base, "connect"):
+def _resource(kind: _Kind, prefix: str) -> Any:
+    """The SDK's class, whose ``connect`` is called with prepared arguments, and so are those of its parts."""
+    base: Any = getattr(import_module(f"openai.resources.{kind.module}"), prefix + kind.name)
+    found = {name: _part(part, prefix) for name, part in kind.parts if hasattr(base, name)}
+    if hasattr(base, "connect"):
+        found["connect"] = _connect(base, kind)
+    if not found:
         return base
-    return _overriding(base, prepare, f"/{path.rpartition('.')[2]}", is_preview=path == "beta.realtime")
+    return type(base.__name__, (base,), {**found, "__qualname__": base.__qualname__, "__module__": __name__})
 
 
-@cache
-def _beta(base: Any, kind: str) -> Any:
-    class Beta(base):  # type: ignore[misc]
-        @property
-        def realtime(self) -> Any:
-            return _resource("beta.realtime", f"{kind}Realtime", _beta_realtime)(self._client)
-
-        if hasattr(base, "responses"):
-
-            @property
-            def responses(self) -> Any:
-                return _resource("beta.responses", f"{kind}Responses", _beta_responses)(self._client)
-
-    Beta.__name__, Beta.__qualname__ = base.__name__, base.__qualname__
-    return Beta
+def _part(kind: _Kind, prefix: str) -> Any:
+    return property(lambda resource: _resource(kind, prefix)(resource._client))  # noqa: SLF001  as the SDK's own
 
 
-def _kind(client: Any) -> str:
+def _connect(base: Any, kind: _Kind) -> Any:
+    dial, prepare = base.connect, kind.prepare
+    assert prepare is not None, "what is dialled has a path"
+    names = list(inspect.signature(dial).parameters)[1:]
+
+    def connect(resource: Any, *args: Any, **kwargs: Any) -> Any:
+        own = resource._client  # noqa: SLF001
+        if own_settings(http_client_of(own)) is None:  # a patched client that was aimed elsewhere since
+            return dial(resource, *args, **kwargs)
+        # Some take their first arguments by position too.
+        client, wanted = _bound(own, {**dict(zip(names, args, strict=False)), **kwargs}, kind)
+        bound = resource if client is own else type(resource)(client)
+        return dial(bound, **prepare(client, wanted))
+
+    return wraps(dial)(connect)
+
+
+def _prefix(client: Any) -> str:
     return "Async" if isinstance(client, openai.AsyncOpenAI) else ""
 
 
 def realtime_of(client: Any) -> Any:
     """``client.realtime`` for a client of ours."""
-    return _resource("realtime", f"{_kind(client)}Realtime", _realtime)(client)
+    return _resource(_REALTIME, _prefix(client))(client)
 
 
 def responses_of(client: Any) -> Any:
     """``client.responses`` for a client of ours."""
-    return _resource("responses", f"{_kind(client)}Responses", _responses)(client)
+    return _resource(_RESPONSES, _prefix(client))(client)
 
 
 def beta_of(client: Any) -> Any:
     """``client.beta`` for a client of ours."""
-    base = getattr(import_module("openai.resources.beta"), f"{_kind(client)}Beta")
-    return _beta(base, _kind(client))(client)
+    return _resource(_BETA, _prefix(client))(client)
+
+
+def live_of(client: Any) -> Any:
+    """``client.live`` for a client of ours, of an SDK that has it (openai 3)."""
+    return _resource(_LIVE, _prefix(client))(client)

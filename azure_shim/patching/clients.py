@@ -31,7 +31,7 @@ __all__ = ["leave_resources", "take_classes"]
 Wrapped = Callable[..., Any]
 _ROUTED_CLASSES = ("OpenAI", "AsyncOpenAI", "_ModuleClient")
 _AZURE_CLASSES = ("AzureOpenAI", "AsyncAzureOpenAI", "_AzureModuleClient")
-_DIALLING = ("realtime", "responses", "beta")
+_DIALLING = tuple(name for name in ("realtime", "responses", "beta", "live") if hasattr(openai.OpenAI, name))
 # What signs for OpenAI's own service, or says where that is.
 _OPENAIS_OWN = ("admin_api_key", "workload_identity")
 

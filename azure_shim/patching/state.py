@@ -36,7 +36,7 @@ class Patch:
         """The patch of the context that this one was begun in, for the time after its end."""
         self.is_over = False
         self.module_clients: dict[str, Any] = {}
-        """What ``openai.chat.completions.create`` and its like use while this patch is in force, by ``openai.api_type``."""
+        """What ``openai.chat.completions.create`` and its like use while this patch is in force: by the api_type."""
         self._settings: dict[bool, Settings] = {}
         self._headers: Mapping[str, str] = self.arguments.pop("default_headers", None) or {}
         if self.arguments:

@@ -8,11 +8,11 @@ from azure_shim.routing.bounds import inside
 from azure_shim.routing.conditions import context_of
 from azure_shim.routing.fleet import Fleet, Site, Wishes
 from azure_shim.routing.tree import Hold, Wanted
-from azure_shim.values import Refusal
+from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
-from azure_shim.wire.request_line import RequestLine
+from azure_shim.wire.request_line import RequestLine, refusal_of
 
-__all__ = ["choose"]
+__all__ = ["choose", "refusal_at"]
 
 
 def choose(
@@ -68,7 +68,20 @@ def choose(
 def _deployment(site: Site, line: RequestLine, model: str | None, *, is_preview: bool) -> str | Refusal | None:
     if is_preview and not site.target.is_classic:
         return Refusal(404, "OperationOnOtherSurface", "it uses the v1 surface, which has no preview of realtime")
-    refusal = site.addresses.refusal(line)
+    target = site.addresses.target
+    refusal = refusal_at(target, line)
     if refusal is not None or model is None:
         return refusal
-    return resolve(site.addresses.target, model, line.path)
+    return resolve(target, model, line.path)
+
+
+def refusal_at(target: Target, line: RequestLine) -> Refusal | None:
+    """Why a target has no such WebSocket, or None. One that the table does not list is dialled as OpenAI spells it."""
+    if line.operation is None and target.is_classic:
+        return Refusal(
+            404,
+            "OperationOnOtherSurface",
+            f"no dated api-version is known to have the WebSocket /v1{line.path}, and target {target.name!r} uses "
+            f"{target.api_version!r}: create the client with api_version='v1' (or with none).",
+        )
+    return refusal_of(line, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import openai
@@ -32,8 +33,31 @@ def b() -> Iterator[SocketServer]:
         yield found
 
 
-# How a WebSocket is dialled, and the path of it on the v1 surface. openai 1 has none of the Responses API.
-KINDS = ["realtime", "responses"] if MAJOR >= 2 else ["realtime"]
+# How a WebSocket is dialled, and the path of it on the v1 surface. Not every SDK has every one.
+PATHS = {
+    "realtime": "/realtime?model={model}",
+    "responses": "/responses",
+    "realtime.translations": "/realtime/translations?model={model}",
+    "live": "/live/sessions",
+    "live.forks": "/live/sessions/sess_1/fork",
+    "live.sideband": "/live/sessions/sess_1/attach",
+}
+ARGUMENTS = {
+    "realtime": {"model": MODEL},
+    "realtime.translations": {"model": MODEL},
+    "live.forks": {"session_id": "sess_1"},
+    "live.sideband": {"session_id": "sess_1"},
+}
+
+
+def resource_of(client: Any, kind: str) -> Any:
+    for name in kind.split("."):
+        client = getattr(client, name, None)
+    return client
+
+
+_plain = openai.OpenAI(api_key="k")
+KINDS = [kind for kind in PATHS if hasattr(resource_of(_plain, kind), "connect")]
 
 
 @pytest.fixture(params=KINDS)
@@ -43,8 +67,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def connect(kind: str, colour: Colour, client: Any, **more: Any) -> None:
     """Dial, and read what is said first."""
-    resource = getattr(client, kind)
-    dial(colour, resource.connect(**({"model": MODEL} if kind == "realtime" else {}), **more))
+    dial(colour, resource_of(client, kind).connect(**ARGUMENTS.get(kind, {}), **more))
 
 
 def at(name: str, server: SocketServer, **more: Any) -> dict[str, Any]:
@@ -72,7 +95,7 @@ def signed(server: SocketServer, at: int = 0) -> dict[str, str]:
 
 
 def path(kind: str, model: str = MODEL, base: str = "/openai/v1") -> str:
-    return f"{base}/realtime?model={model}" if kind == "realtime" else f"{base}/responses"
+    return base + PATHS[kind].format(model=model)
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +210,60 @@ def test_a_model_that_only_the_second_has_is_dialled_there(colour: Colour, a: So
     connect("realtime", colour, colour.client(config=config))
     assert dialled(a, b) == [0, 1]
     assert b.dialled[0][0] == path("realtime", "voice")
+
+
+UNLISTED = [kind for kind in KINDS if kind not in ("realtime", "responses")]
+if UNLISTED:  # openai 3
+
+    def test_translations_are_dialled_at_their_deployment(colour: Colour, a: SocketServer, b: SocketServer) -> None:
+        config = plan(
+            "fallback", at("a", a, deployments={MODEL: "voice-a"}), at("b", b, deployments={MODEL: "voice-b"})
+        )
+        client = colour.client(config=config)
+        connect("realtime.translations", colour, client)
+        dial(colour, client.realtime.translations.connect(MODEL, extra_headers={PIN: "b"}))
+        assert a.dialled[0][0] == path("realtime.translations", "voice-a")
+        assert b.dialled[0][0] == path("realtime.translations", "voice-b")
+        lone = colour.client(azure_endpoint=a.url, api_key="key-of-a-0123456789", deployments={MODEL: "alone"})
+        dial(colour, lone.realtime.translations.connect(MODEL))
+        assert a.dialled[1][0] == path("realtime.translations", "alone")
+
+    @pytest.mark.parametrize("kind", UNLISTED)
+    def test_what_no_dated_version_has_is_dialled_at_another_target_or_refused(
+        kind: str, colour: Colour, a: SocketServer, b: SocketServer
+    ) -> None:
+        classic = at("a", a, api_version="2024-10-21")
+        connect(kind, colour, colour.client(config=plan("fallback", classic, at("b", b))))
+        assert dialled(a, b) == [0, 1]
+        for arguments in ({"config": plan("fallback", classic, at("b", b, api_version="2024-10-21"))}, {**classic}):
+            arguments.pop("name", None)
+            error = failure(
+                lambda arguments=arguments: connect(kind, colour, colour.client(**arguments)), openai.OpenAIError
+            )
+            assert "dated api-version" in str(error)
+        assert dialled(a, b) == [0, 1]
+
+
+def test_every_websocket_of_the_sdk_is_dialled_by_this_package(colour: Colour, a: SocketServer) -> None:
+    """One that a newer SDK brings would know nothing of targets, residency or the caller's pin."""
+    client = colour.client(azure_endpoint=a.url, api_key="k" * 32)
+    found: set[str] = set()
+
+    def look(owner: Any, path: str) -> None:
+        for name in dir(type(owner)):
+            if name.startswith("_") or not isinstance(getattr(type(owner), name, None), (property, cached_property)):
+                continue
+            resource = getattr(owner, name, None)
+            if not type(resource).__module__.startswith(("openai.resources", "azure_shim")) or "With" in str(resource):
+                continue
+            where = f"{path}.{name}".lstrip(".")
+            if hasattr(resource, "connect"):
+                found.add(where)
+            look(resource, where)
+
+    look(client, "")
+    assert set(KINDS) <= found
+    assert {name for name in found if type(resource_of(client, name)).__module__ != "azure_shim.websockets"} == set()
 
 
 def test_each_target_has_its_own_deployment_and_surface(colour: Colour, a: SocketServer, b: SocketServer) -> None:

@@ -1,4 +1,4 @@
-"""``openai.chat.completions.create`` has a client for each patch, whatever the SDK has kept, and however it is typed."""
+"""``openai.chat.completions.create`` has a client for each patch, whatever api_type says and the SDK has kept."""
 
 from __future__ import annotations
 

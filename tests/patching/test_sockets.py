@@ -286,7 +286,7 @@ if MAJOR >= 3:
 
     @pytest.mark.parametrize("kind", ["live", "realtime.translations"])
     def test_newer_ones_never_go_to_openai(kind: str, colour: Colour, server: SocketServer, guard: Any) -> None:
-        """Azure has none of them yet: they are dialled there, signed for it, or refused."""
+        """Azure is not known to have them: they are dialled there, signed for it, or refused."""
         azure_shim.patch(**settings(server))
         resource: Any = openais(colour)
         for name in kind.split("."):
@@ -296,3 +296,23 @@ if MAJOR >= 3:
         assert OPENAI not in guard.tried
         for number in range(len(server.dialled)):
             assert signed(server, number) == {"api-key": KEY}
+
+    @pytest.mark.parametrize("kind", ["live", "realtime.translations"])
+    def test_newer_ones_are_dialled_where_the_caller_pins_them(
+        kind: str, colour: Colour, server: SocketServer, other: SocketServer
+    ) -> None:
+        targets = [
+            {"name": "a", "azure_endpoint": server.url, "api_key": "key-of-a-0123456789"},
+            {"name": "b", "azure_endpoint": other.url, "api_key": "key-of-b-0123456789"},
+        ]
+        azure_shim.patch(config=plan("fallback", *targets, deployments={MODEL: "voice"}))
+        resource: Any = openais(colour)
+        for name in kind.split("."):
+            resource = getattr(resource, name)
+        dial(colour, resource.connect(**({} if kind == "live" else {"model": MODEL}), extra_headers={PIN: "b"}))
+        assert server.dialled == []
+        assert signed(other) == {"api-key": "key-of-b-0123456789"}
+        assert other.dialled[0][0].endswith(
+            "/live/sessions" if kind == "live" else "/realtime/translations?model=voice"
+        )
+        assert PIN not in other.dialled[0][1]
