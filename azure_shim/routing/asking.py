@@ -28,6 +28,7 @@ from azure_shim.values import (
     Send,
     Target,
 )
+from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.retry_after import retry_after_s
 from azure_shim.wire.verdict import SEEN_200, SERVED, Seen, Verdict, judge
 
@@ -85,6 +86,7 @@ class Asking:
         "_outcomes",
         "_parked",
         "_refusals",
+        "_streams",
         "attempts",
         "served",
         "wall",
@@ -109,6 +111,7 @@ class Asking:
         self._budget = budget_of(fleet, call.retry)
         self._bounds = FREE
         self._may_have_run = self._has_waited = False
+        self._streams = wants_stream(call.content)
 
     def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
@@ -183,7 +186,11 @@ class Asking:
                 can_follow = self._untried() > 1 and self._bounds.moves
                 is_replaceable = can_follow and self._repeats() and is_text(self._call.line)
                 outcome: Outcome = (
-                    (yield from self._sending(site, naming, limit_s, head_s, takes_in=is_replaceable))
+                    (
+                        yield from self._sending(
+                            site, naming, limit_s, head_s, takes_in=is_replaceable and not self._streams
+                        )
+                    )
                     if first is None
                     else first.outcome
                 )
@@ -193,7 +200,12 @@ class Asking:
                     token_s = None if head_s is None else max(started + head_s - fleet.clock(), 0.001)
                     error_s = max(min(_ERROR_S, (self._deadline - fleet.clock()) / 2), 0.001) if can_follow else None
                     seen, is_open = yield from look(
-                        outcome, self._call.line, is_replaceable=is_replaceable, token_s=token_s, error_s=error_s
+                        outcome,
+                        self._call.line,
+                        is_replaceable=is_replaceable,
+                        streams=self._streams,
+                        token_s=token_s,
+                        error_s=error_s,
                     )
             except BaseException:
                 fleet.health.leave(site.at)
@@ -258,8 +270,7 @@ class Asking:
         own, limit = target.timeout_s, self._call.limit_s
         if limit is None:
             return own, None
-        content = self._call.content
-        streams = content is not None and (b'"stream":true' in content or b'"stream": true' in content)
+        streams = self._streams
         if not streams and not self.attempts and not self._has_waited:
             return own, None
         left = max(self._deadline - self._fleet.clock(), 0.001)
@@ -301,7 +312,8 @@ class Asking:
 
     def _note_ran(self, error: Exception, *, may_have_run: bool = True) -> None:
         """Remember that the SDK's retries of this call are not to be sent, and how it failed."""
-        self._fleet.ran.put(self._key(), tuple(self.attempts), error, may_have_run=may_have_run)
+        attempts, retry = tuple(self.attempts), self._call.retry
+        self._fleet.ran.put(self._key(), attempts, error, retry=retry, may_have_run=may_have_run)
 
     def _key(self) -> bytes:
         """What the SDK's retries of one call have in common.
@@ -343,7 +355,8 @@ class Asking:
         self._outcomes.add(outcome, verdict, status, self._bounds)
         moves_on = verdict.action == "next" and self._bounds.moves
         if self._bounds.lost and status == 404:
-            moves_on = True
+            # No verdict on the target, to which a plan's list of statuses would apply.
+            status, moves_on = None, True
         if self._bounds.is_fixed and seen.code == "previous_response_not_found":
             moves_on = True
         self._may_have_run |= verdict.may_have_run and verdict.action == "next"

@@ -11,6 +11,7 @@ from azure_shim.routing.tree import Hold, Wanted
 from azure_shim.values import Refusal, Target
 from azure_shim.wire.deployments import resolve
 from azure_shim.wire.request_line import RequestLine, refusal_of
+from azure_shim.wire.to_openai import refusal_of_openai
 
 __all__ = ["choose", "refusal_at"]
 
@@ -84,4 +85,4 @@ def refusal_at(target: Target, line: RequestLine) -> Refusal | None:
             f"no dated api-version is known to have the WebSocket /v1{line.path}, and target {target.name!r} uses "
             f"{target.api_version!r}: create the client with api_version='v1' (or with none).",
         )
-    return refusal_of(line, target)
+    return refusal_of_openai(line) if target.is_openai else refusal_of(line, target)

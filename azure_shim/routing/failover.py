@@ -23,6 +23,7 @@ from azure_shim.values import Answered, Effect, Failed, Refusal
 __all__ = ["Trip"]
 
 _LEAST_WAIT_S = 0.02
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0
 _PROBE_WAITS_S = (0.05, 0.1, 0.2, 0.4)
 
 
@@ -58,11 +59,12 @@ class Trip(Asking):
         self._bounds = bounds
         if call.retry:
             # What the SDK sends again here may have run already, or has no attempts left.
-            ran = fleet.ran.get(self._key())
+            ran = fleet.ran.get(self._key(), call.retry)
             if ran is not None and (ran.may_have_run or self._budget <= 0):
                 self.attempts += ran.attempts
                 return Failed(copied(ran.error))
         self._session = session_of(call.content, call.headers or (), fleet.rules.session_header)
+        backoff_s = _FIRST_WAIT_S
         while True:
             yield from self._round()
             if self._final is not None:
@@ -71,9 +73,14 @@ class Trip(Asking):
             if fleet.rules.on_exhausted != "wait" or self._budget <= 0:
                 break
             wait_s = self._recovery_s()
-            if wait_s is None and not (self.attempts and self._is_another_free()):
-                break
-            wait_s = max(wait_s or 0.0, _LEAST_WAIT_S)
+            if wait_s is None:
+                if not (self.attempts and self._is_another_free()):
+                    break
+                # Nobody says when, and nobody need be left alone: less and less often, as the SDK would.
+                left_s = self._deadline - fleet.clock()
+                wait_s = min(backoff_s, max(left_s / 2, _FIRST_WAIT_S))
+                backoff_s = min(2 * backoff_s, _LONGEST_WAIT_S)
+            wait_s = max(wait_s, _LEAST_WAIT_S)
             if fleet.clock() + wait_s >= self._deadline:
                 break
             yield from self._pause(wait_s)
@@ -151,8 +158,19 @@ class Trip(Asking):
         if only is not None:
             return (yield from self._ask(only, is_soft=False, is_forced=True))
         tree = self._fleet.tree
-        if tree.is_flat:
-            return (yield from self._walk_flat(tree))
+        came = yield from self._walk_flat(tree) if tree.is_flat else self._walk_tree(tree)
+        if self._bounds.lost and (came is None or came.moves_on):
+            # The plan would not have asked everybody; where a thing is, it does not say.
+            tried = {attempt.target for attempt in self.attempts}
+            for site in self._fleet.sites:
+                if site.name in tried or site.at in self._parked or site.at in self._deferred:
+                    continue
+                came = (yield from self._ask(site.at)) or came
+                if came is OVER:
+                    break
+        return came
+
+    def _walk_tree(self, tree: Tree) -> Steps:
         content, metadata, path = self._call.content, self._wishes.metadata, "/v1" + self._call.line.path
         walk = tree.walk(
             Wanted(

@@ -17,6 +17,7 @@ from azure_shim.routing.noting import steer
 from azure_shim.routing.replay import is_pure
 from azure_shim.routing.route import Call, Naming, Route, name_deployment
 from azure_shim.values import Answered
+from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.request_line import RequestLine
 
 __all__ = ["Holder", "is_plain", "try_first"]
@@ -27,7 +28,6 @@ _SEARCHED_BYTES = 1 << 18
 # Members that bind a call to a target, or say that another answer could not take the place of this one. A body in which
 # any of them stands, if only as a word, goes the long way.
 _TELLING = (b'"store"', b"prompt_cache_key", b'"user":')
-_STREAMS = (b'"stream":true', b'"stream": true')
 
 
 class Holder(Protocol):
@@ -56,7 +56,7 @@ def is_plain(fleet: Fleet, call: Call, is_shown: bool = False) -> bool:
     for member in _TELLING:
         if member in content:
             return False
-    return b'"stream"' not in content or not any(member in content for member in _STREAMS)
+    return not wants_stream(content)
 
 
 def _is_plain_line(fleet: Fleet, line: RequestLine) -> bool:

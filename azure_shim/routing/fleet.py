@@ -39,7 +39,7 @@ PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-p
 DEPLOYMENT = "x-azure-shim-deployment"
 OURS = (PIN, RESIDENCY, METADATA, DEPLOYMENT)
 """Headers in which a caller says to us, and to no target, what he wants of one call."""
-_RAN, _RETRIED_S = 256, 60.0
+_RAN, _WAITING, _RETRIED_S = 256, 63, 60.0
 # Azure's own mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference"). And OpenAI packs its answers,
 # in which a model's name could not be given back.
 _NOT_FOR_OPENAI = (b"x-ms-", b"aoai-", b"accept-encoding")
@@ -106,10 +106,13 @@ class Site:
 
 
 class _Failure(NamedTuple):
+    """``waiting`` has, of each call that failed so, the last of the SDK's retries that is known of; 0 is none."""
+
     attempts: tuple[Attempt, ...]
     error: Exception
     until: float
     may_have_run: bool
+    waiting: list[int]
 
 
 class Ran:
@@ -126,17 +129,33 @@ class Ran:
     def forget_parent(self) -> None:
         self._lock = threading.Lock()
 
-    def put(self, key: bytes, attempts: tuple[Attempt, ...], error: Exception, *, may_have_run: bool = True) -> None:
+    def put(
+        self,
+        key: bytes,
+        attempts: tuple[Attempt, ...],
+        error: Exception,
+        *,
+        retry: int = 0,
+        may_have_run: bool = True,
+    ) -> None:
+        """Note that the call, or a ``retry`` of it, has failed with ``error``."""
+        now = self._clock()
         with self._lock:
-            self._kept[key] = _Failure(attempts, error.with_traceback(None), self._clock() + _RETRIED_S, may_have_run)
-            self._kept.move_to_end(key)
+            before = self._kept.pop(key, None)
+            waiting = [] if before is None or before.until <= now else before.waiting[-_WAITING:]
+            error = error.with_traceback(None)
+            self._kept[key] = _Failure(attempts, error, now + _RETRIED_S, may_have_run, [*waiting, retry])
             if len(self._kept) > _RAN:
                 self._kept.popitem(last=False)
 
-    def get(self, key: bytes) -> _Failure | None:
+    def get(self, key: bytes, retry: int) -> _Failure | None:
+        """How the call failed whose ``retry`` this is; None if it is of a later call that is the same to the byte."""
         with self._lock:
             found = self._kept.get(key)
-            return found if found is not None and found.until > self._clock() else None
+            if found is None or found.until <= self._clock() or retry - 1 not in found.waiting:
+                return None
+            found.waiting[found.waiting.index(retry - 1)] = retry
+            return found
 
 
 _NO_RULES = Rules()

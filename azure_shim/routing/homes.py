@@ -1,7 +1,8 @@
 """Where stored things live: a file, a batch or a response exists on the one resource that made it (field note P17).
 
-The ids that pass in answers say where; the ids that a request names say where it has to go. An id is only ever a hint
-for routing. It is never rewritten, so a wrong hint costs a 404, which a read survives by asking elsewhere.
+The ids that pass in answers say where; the ids that a request names say where it has to go. What callers write
+themselves, as metadata, says nothing, though it may look so. Ids are never rewritten. A read of one that is not known
+is looked for on the other targets after a 404.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ _ID_MEMBERS = (
 # Objects that are no more than a reference by ``id``. Encrypted reasoning is one too: no other resource can read it.
 _REFERENCES = ("item_reference", "file_id")
 # The caller's own words, in which a member of any name may stand.
-_FOREIGN = frozenset(("metadata", "parameters", "schema", "input_schema", "json_schema", "headers"))
+_FOREIGN = frozenset(("attributes", "metadata", "parameters", "schema", "input_schema", "json_schema", "headers"))
 
 
 def ids_of_request(line: RequestLine, content: bytes | None) -> tuple[str, ...]:
@@ -243,14 +244,49 @@ _LOOKED_AT_BYTES = 65_536
 # How much of a chunk's end may be the start of a match: the longest one is a list of files.
 _LONGEST_BYTES = 1024
 # In JSON a quote within a string has a backslash before it, so this finds members only, at any depth, and never what
-# merely looks like one in a text. Events of a stream are JSON as well.
+# merely looks like one in a text. Events of a stream are JSON as well. The last line is where a caller's own words
+# begin, which an answer repeats.
 _NAMED = re.compile(
     rb'"(?:(?:id|previous_response_id|conversation|conversation_id|input_file_id|output_file_id|error_file_id|file_id'
     rb"|container_id|thread_id|assistant_id|run_id|vector_store_id|training_file|validation_file)"
     rb'"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}"([^"\\]{4,256})"'
-    rb'|(?:result_files|file_ids|vector_store_ids)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}\[([^\]]{4,960})\])'
+    rb'|(?:result_files|file_ids|vector_store_ids)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}\[([^\]]{4,960})\]'
+    rb'|(?:%s)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}([\[{]))' % b"|".join(sorted(name.encode() for name in _FOREIGN))
 )
 _STRINGS = re.compile(rb'"([^"\\]{4,256})"')
+
+
+class _Skip:
+    """Goes over one JSON object or list, whose opening bracket is behind, in the chunks as they come."""
+
+    __slots__ = ("_depth", "_is_escaped", "_is_text")
+
+    # Within a string its end and what hides one; outside of strings what opens and closes.
+    _TELLING = (re.compile(rb'["{}\[\]]'), re.compile(rb'["\\]'))
+
+    def __init__(self) -> None:
+        self._depth = 1
+        self._is_text = self._is_escaped = False
+
+    def end_in(self, data: bytes, at: int) -> int:
+        """Where it ends in ``data`` from ``at`` on; -1 if not in this chunk."""
+        if self._is_escaped and at < len(data):
+            self._is_escaped = False
+            at += 1
+        while True:
+            found = self._TELLING[self._is_text].search(data, at)
+            if found is None:
+                return -1
+            at, mark = found.end(), found[0]
+            if mark == b'"':
+                self._is_text = not self._is_text
+            elif mark == b"\\":
+                self._is_escaped = at >= len(data)
+                at += 1
+            else:
+                self._depth += 1 if mark in b"{[" else -1
+                if not self._depth:
+                    return at
 
 
 class AnswerIds:
@@ -260,13 +296,14 @@ class AnswerIds:
     ids of chat completions are ids of stored things.
     """
 
-    __slots__ = ("_chats", "_found", "_left", "_rest")
+    __slots__ = ("_chats", "_found", "_left", "_rest", "_skip")
 
     def __init__(self, *, chats: bool = False) -> None:
         self._chats = chats
         self._found: set[str] = set()
         self._left = _LOOKED_AT_BYTES
         self._rest = b""
+        self._skip: _Skip | None = None
 
     def feed(self, chunk: bytes) -> tuple[str, ...]:
         """The ids that ``chunk`` completes and that were not found before."""
@@ -275,14 +312,27 @@ class AnswerIds:
         data = self._rest + chunk[: self._left]
         self._left = max(0, self._left - len(chunk))
         new: list[str] = []
-        end = 0
-        for match in _NAMED.finditer(data):
+        end = self._after_skipped(data, 0)
+        while end >= 0 and (match := _NAMED.search(data, end)) is not None:
             end = match.end()
-            new += (id_.decode("utf-8", "replace") for id_ in self._ids(match))
+            if match[3] is not None:
+                self._skip = _Skip()
+                end = self._after_skipped(data, end)
+            else:
+                new += (id_.decode("utf-8", "replace") for id_ in self._ids(match))
         # Nothing that is looked for goes on behind the end of an event.
-        is_over = not self._left or data.endswith(b"}\n\n")
+        is_over = not self._left or end < 0 or data.endswith(b"}\n\n")
         self._rest = b"" if is_over else data[max(end, len(data) - _LONGEST_BYTES) :]
         return tuple(id_ for id_ in new if self._is_new(id_))
+
+    def _after_skipped(self, data: bytes, at: int) -> int:
+        """From where on ``data`` is the service's own words again; -1 if it is not."""
+        if self._skip is None:
+            return at
+        end = self._skip.end_in(data, at)
+        if end >= 0:
+            self._skip = None
+        return end
 
     def _ids(self, match: re.Match[bytes]) -> list[bytes]:
         return [match[1]] if match[1] is not None else _STRINGS.findall(match[2])

@@ -41,12 +41,15 @@ def look(
     line: RequestLine,
     *,
     is_replaceable: bool,
+    streams: bool = False,
     token_s: float | None = None,
     error_s: float | None = None,
 ) -> Looking:
     """Look at an outcome; into the body of a success only if another target's answer could take its place.
 
-    ``token_s`` is how long a stream has for its first token, ``error_s`` how long an error's body may take.
+    ``streams`` says that a stream was asked for: its events are looked at whatever the answer calls itself, since not
+    every gateway names their type. ``token_s`` is how long it has for its first token, ``error_s`` how long an error's
+    body may take.
 
     To have no credential, or none in time, is to be refused.
     """
@@ -65,7 +68,7 @@ def look(
     if outcome.content_type.startswith("text/html"):
         _, ended = yield from _read(outcome, error_s)
         return Looked(Seen(failure="malformed"), ended is False)
-    if outcome.content_type.startswith("text/event-stream") and is_replaceable:
+    if is_replaceable and (streams or outcome.content_type.startswith("text/event-stream")):
         return (yield from _look_at_events(outcome, token_s))
     taken_in = outcome.taken_in
     if isinstance(taken_in, Failed):

@@ -78,7 +78,7 @@ class SyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 response = self._open = transport.handle_request(request)
-                content_type = response.headers.get("content-type") or ""
+                content_type = (response.headers.get("content-type") or "").lower()
                 if effect.takes_in and response.status_code == 200 and not content_type.startswith(_NOT_WHOLE):
                     return self._take_in(response, content_type)
                 return self._exchange.answered(response, content_type)
@@ -197,7 +197,7 @@ class AsyncDriver:
             transport, request = self._exchange.attempt(effect)
             try:
                 response = self._open = await transport.handle_async_request(request)
-                content_type = response.headers.get("content-type") or ""
+                content_type = (response.headers.get("content-type") or "").lower()
                 if effect.takes_in and response.status_code == 200 and not content_type.startswith(_NOT_WHOLE):
                     return await self._take_in(response, content_type)
                 return self._exchange.answered(response, content_type)

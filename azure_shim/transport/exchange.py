@@ -14,6 +14,7 @@ from azure_shim.transport.library import Library, Peeked, Streams
 from azure_shim.transport.private import set_host, telling_values
 from azure_shim.transport.watch import FrameWatch, Watch, mark, mark_first
 from azure_shim.values import Answered, Body, Failed, Header, Late, Refusal, Send
+from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.request_line import RequestLine
 from azure_shim.wire.verdict import failure_of
 
@@ -185,7 +186,7 @@ class Exchange:
     def answered(self, response: Any, content_type: str) -> Answered:
         """The head of a response, before anybody has read its body."""
         self.reads_on()
-        if self._answers_json() and not content_type.startswith("text/event-stream"):
+        if self._answers_json() and not content_type.startswith("text/event-stream") and not self._streams():
             self.bound(response)
         status = response.status_code
         if status != 401:
@@ -271,7 +272,7 @@ class Exchange:
         operation = None if self.line is None else self.line.operation
         if operation is None or operation.path not in _WITH_FRAMES:
             return False
-        is_stream = result.content_type.startswith("text/event-stream")
+        is_stream = result.content_type.startswith("text/event-stream") or self._streams()
         return is_stream and not result.response.headers.get("content-encoding")
 
     def _watch(self, result: Answered, trip: Trip) -> None:
@@ -310,6 +311,13 @@ class Exchange:
             f"{result.status} and a text/html page where Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong "
             "endpoint answers like that.",
         )
+
+    def _streams(self) -> bool:
+        """Whether a stream was asked for. Not every gateway says so of its answer, and the SDK reads it as one."""
+        try:
+            return wants_stream(self.request.content)
+        except self.library.module.RequestNotRead:
+            return False
 
     def _answers_json(self) -> bool:
         """Whether the operation is known to answer JSON (or events), and not a file or speech of any length."""

@@ -11,11 +11,13 @@ from azure_shim.values import Body, Peek, Refusal
 from azure_shim.wire import json_model
 from azure_shim.wire.multipart import FieldFinder, boundary_of
 
-__all__ = ["ModelInBody", "read_model", "unpacked"]
+__all__ = ["ModelInBody", "read_model", "unpacked", "wants_stream"]
 
 # A body that needs more once unpacked is not unpacked: a kilobyte of gzip can stand for a gigabyte.
 _UNPACKED_BYTES = 64 * 1024 * 1024
 _SLICE_BYTES = 65_536
+# In JSON as the SDKs write it, and in a form.
+_STREAMS = (b'"stream":true', b'"stream": true', b'name="stream"\r\n\r\ntrue')
 
 
 class ModelInBody(Protocol):
@@ -42,6 +44,11 @@ class ModelInBody(Protocol):
     def added(self, name: str) -> Body | None:
         """With the model that it does not name; None for what is no object or form."""
         ...
+
+
+def wants_stream(content: bytes | None) -> bool:
+    """Whether a body, if it is in memory, asks for the answer as a stream of events."""
+    return content is not None and b'stream"' in content and any(member in content for member in _STREAMS)
 
 
 def read_model(

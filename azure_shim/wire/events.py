@@ -48,6 +48,9 @@ class FirstEvents:
         """The decision, or None as long as there was only preamble."""
         if self._decision is not None or not chunk:
             return self._decision
+        if self._is_first and not self._line and chunk[:1] in b"{[<":
+            self._decision = "content"  # no event begins so: it is an answer of another kind, and may come in pieces
+            return self._decision
         chunk = chunk[: _LIMIT_BYTES - self._seen_bytes]
         self._seen_bytes += len(chunk)
         skips = self._after_cr and chunk.startswith(b"\n")

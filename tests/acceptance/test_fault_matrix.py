@@ -693,6 +693,31 @@ def test_the_sdks_own_retries_run_nothing_twice_either(
     assert (count(first, 1), len(second.requests)) == (1, 0)
 
 
+def test_a_later_call_that_is_the_same_to_the_byte_has_retries_of_its_own(
+    colour: Colour,
+    library: Any,
+    first: ScriptedServer,
+    second: ScriptedServer,
+    gate: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The SDK's retries say how often a call was sent, and not which call it is."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+    first.script = script_of(ROWS["RST before the head"].fault, "json", gate)
+    two = Two(colour, library, (first.url, second.url), max_retries=2)
+    with pytest.raises(openai.APIConnectionError):
+        colour.run(OPERATIONS["image"](two.client))
+    asked = count(first, 1)
+
+    first.script = lambda seen: [answer({}, 429, {"retry-after-ms": "1"})]
+    answers = [answer({}, 429, {"retry-after-ms": "1"}), answer({"created": 1, "data": []})]
+    second.script = lambda seen: [answers.pop(0)]
+    raw = colour.run(OPERATIONS["image"](two.client))
+    assert raw.headers["x-azure-shim-target"] == "second"
+    assert len(second.requests) == 2
+    assert asked == 1
+
+
 # -- bodies that can be read once
 
 

@@ -269,6 +269,17 @@ def test_ids_are_never_rewritten(kind: Kind, colour: Colour, azure: FakeAzure) -
     assert azure.refused == []
 
 
+def test_what_a_caller_writes_says_nothing_of_where_things_are(client: Any, colour: Colour, azure: FakeAzure) -> None:
+    store = run(colour, in_west(client).vector_stores.create(name="v"))
+    words = {"vector_store_id": store.id, "id": store.id}
+    in_east = client.with_options(default_headers={PIN: "eastus"})
+    made = run(colour, in_east.conversations.create(metadata=words))
+    assert made.metadata == words, "it is repeated in the answer"
+    azure.forget()
+    run(colour, client.vector_stores.retrieve(store.id))
+    assert served(azure) == ["westus"]
+
+
 # -- where things are made and listed
 
 
@@ -338,6 +349,35 @@ def test_an_unknown_id_is_looked_for_by_reads_and_then_known(kind: Kind, colour:
             run(colour, again(client, made.id))
             assert served(azure)[2:] == ["westus"] * (len(azure.requests) - 2)
         made = run(colour, kind.make(in_west(client)))
+
+
+@pytest.mark.parametrize("how", ["conditional", "single", "listed statuses", "nested"])
+def test_an_unknown_id_is_looked_for_where_the_plan_would_not_ask(how: str, colour: Colour, azure: FakeAzure) -> None:
+    """Where a thing is, no condition and no list of statuses says."""
+    east, west = (at(resource, api_version="v1") for resource in azure)
+    group = {"strategy": {"mode": "single"}, "targets": [west]}
+    strategy: dict[str, Any] = {
+        "conditional": {
+            "mode": "conditional",
+            "conditions": [{"query": {"params.model": MODEL}, "then": "westus"}],
+            "default": "eastus",
+        },
+        "single": {"mode": "single"},
+        "listed statuses": {"mode": "fallback", "on_status_codes": [429]},
+        "nested": {"mode": "fallback", "on_status_codes": [429]},
+    }[how]
+    config = {"strategy": strategy, "targets": [east, group if how == "nested" else west]}
+    client = colour.client(config=config, max_retries=0)
+    made = run(colour, KINDS["response"].make(client.with_options(default_headers={PIN: "westus"})))
+    restart(client)
+    azure.forget()
+    assert run(colour, client.responses.retrieve(made.id)).id == made.id
+    assert served(azure) == ["eastus", "westus"]
+    run(colour, client.responses.retrieve(made.id))
+    assert served(azure) == ["eastus", "westus", "westus"]
+    azure.forget()
+    failure(lambda: run(colour, client.responses.retrieve(made.id[:-4] + "0000")), openai.NotFoundError)
+    assert served(azure) == ["eastus", "westus"]
 
 
 def test_content_that_was_found_says_where_the_file_is(client: Any, colour: Colour, azure: FakeAzure) -> None:

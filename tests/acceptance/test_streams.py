@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from tests.conftest import Colour
+from tests.fleets import at_server, plan
 from tests.servers import LAST_CHUNK, MESSAGES, ScriptedServer, Seen, answer, chunk, chunked, event
 
 SETTINGS: dict[str, Any] = {"api_key": "k" * 32, "api_version": "2024-10-21", "deployments": {"gpt-4o": "prod"}}
@@ -46,6 +47,83 @@ def test_a_chunk_is_handed_on_before_the_next_one_is_written(colour: Colour, ser
         assert colour.next(stream).choices[0].delta.content == str(n)
         got.release()
     colour.close(client)
+
+
+# Not every gateway names the type of a stream; and a media type is the same in any case (RFC 9110, section 8.3.1).
+TYPES = ["Text/Event-Stream", "text/plain; charset=utf-8", "application/json", ""]
+
+
+def several(colour: Colour, server: ScriptedServer, other: ScriptedServer, dose: str) -> Any:
+    config = plan("fallback", at_server("a", server), at_server("b", other), deployments={"gpt-4o": "prod"})
+    if dose == "constructor":
+        return colour.client(config=config, max_retries=0)
+    return colour.plain(api_key="unused", http_client=colour.http_client(config=config), max_retries=0)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_stream_is_one_whatever_its_answer_says_that_it_is(
+    targets: int, kind: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    got = threading.Semaphore(0)
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked(kind).replace(b"content-type: \r\n", b"") + event("0")
+        for n in range(1, 4):
+            assert got.acquire(timeout=10), "the chunk before was not handed on"
+            yield event(str(n))
+        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose) if targets == 1 else several(colour, server, elsewhere, dose)
+    stream = colour.iterate(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
+    for n in range(4):
+        assert colour.next(stream).choices[0].delta.content == str(n)
+        got.release()
+    colour.close(client)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_an_error_before_its_first_token_moves_on_whatever_it_says_that_it_is(
+    kind: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    head = chunked(kind).replace(b"content-type: \r\n", b"")
+    error = chunk(b'data: {"error":{"code":"server_error","message":"x"}}\n\n')
+    server.script = lambda seen: [head, error, LAST_CHUNK]
+    elsewhere.script = lambda seen: [head, event("b"), chunk(b"data: [DONE]\n\n"), LAST_CHUNK]
+    client = several(colour, server, elsewhere, dose)
+    chunks = colour.list(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
+    assert [each.choices[0].delta.content for each in chunks] == ["b"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_frames_without_a_choice_are_taken_out_whatever_the_stream_says_that_it_is(
+    kind: str, colour: Colour, server: ScriptedServer
+) -> None:
+    head = chunked(kind).replace(b"content-type: \r\n", b"")
+    first = chunk(b'data: {"id":"","object":"","created":0,"model":"","choices":[],"prompt_filter_results":[]}\n\n')
+    server.script = lambda seen: [head, first, event("a"), chunk(b"data: [DONE]\n\n"), LAST_CHUNK]
+    client = client_of(colour, server, "constructor", drop_empty_choice_chunks=True)
+    chunks = colour.list(colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True))
+    assert [[choice.delta.content for choice in each.choices] for each in chunks] == [["a"]]
+
+
+def test_an_answer_in_pieces_where_a_stream_was_asked_for_is_not_kept_back(
+    colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    """A gateway may answer JSON all the same: it is the caller's to read as it comes."""
+    got = threading.Semaphore(0)
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked("application/json") + chunk(b'{"id":')
+        assert got.acquire(timeout=10), "the head of the answer was kept back"
+        yield chunk(b'"x"}') + LAST_CHUNK
+
+    server.script = script
+    client = several(colour, server, elsewhere, dose)
+    stream = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, stream=True)
+    got.release()
+    assert colour.list(stream) == []
 
 
 @pytest.mark.parametrize("call", ["speech", "file"])

@@ -623,6 +623,24 @@ def test_it_never_waits_beyond_its_caller_s_limit() -> None:
     assert len(run.sends) > 2
 
 
+def test_it_asks_less_and_less_often_where_nobody_says_when_to_come_again() -> None:
+    to = pair(on_exhausted="wait")
+    run = Run(to, call(limit_s=10.0), lambda *_: Reply(500))
+    assert run.pauses[:3] == [0.5, 1.0, 2.0]
+    assert len(run.sends) <= 16, "each may have run, and be paid for"
+    assert run.status == 500
+
+    clock = Clock()
+    begun = clock.now
+    run = Run(
+        pair(on_exhausted="wait", clock=clock),
+        call(limit_s=5.0),
+        lambda name, _: ok() if name == "west" and clock.now > begun + 1.2 else Reply(502),
+    )
+    assert (run.status, run.served_by) == (200, "west")
+    assert clock.now < begun + 2
+
+
 def test_it_waits_for_the_probe_of_another_call_and_is_served_after_it() -> None:
     """Two calls wait for the same recovery: the second one's turn comes when the first one's probe is back."""
     clock = Clock()

@@ -344,6 +344,11 @@ RESPONSE_IDS = {"resp_1", "conv_1", "ci_1", "cntr_1", "fc_1", "msg_1", "resp_0"}
         ),
         ({"id": "chatcmpl-1", "choices": [{"message": {"tool_calls": [{"id": "call_1"}]}}]}, set()),
         ({"id": None, "result_files": []}, set()),
+        # What callers write is repeated to them, and says nothing of where things are.
+        ({"metadata": {"vector_store_id": "vs_99", "note": '}{"id":"file-9"', "e": "\\"}, "id": "resp_1"}, {"resp_1"}),
+        ({"id": "vs_1", "attributes": {"file_id": "file-9"}, "last": {"file_id": "file-2"}}, {"vs_1", "file-2"}),
+        ({"tools": [{"parameters": {"x": [{"id": "text-1"}, "]"]}, "id": "tool-1"}], "metadata": None}, {"tool-1"}),
+        ({"metadata": {}, "schema": [], "headers": {"id": "text"}, "id": "conv_1"}, {"conv_1"}),
     ],
 )
 @pytest.mark.parametrize("indent", [None, 2])
