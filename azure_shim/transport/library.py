@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -251,6 +252,9 @@ def _begun_streams(module: Any) -> tuple[Any, Any]:
     class AsyncBegunStream(module.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, chunks: list[bytes], rest: Any, upstream: Any, error: Exception | None) -> None:
             self._chunks, self._rest, self._upstream, self._error = chunks, rest, upstream, error
+            # An abandoned answer is garbage all at once, and asyncio closes every generator of it in the order in which
+            # they were begun. What was begun before is closed by this one alone, else two would close it at a time.
+            weakref.finalize(self, _no_longer, rest).atexit = False
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
@@ -261,7 +265,8 @@ def _begun_streams(module: Any) -> tuple[Any, Any]:
                 async for chunk in self._rest:
                     yield chunk
             finally:
-                await _end(self._rest)
+                if isinstance(self._rest, AsyncGenerator):
+                    await self._rest.aclose()
 
         async def aclose(self) -> None:
             await self._upstream.aclose()
@@ -304,9 +309,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             pass_on = None if self._watch.only_waits else self._watch.pass_on
-            rest = aiter(self._upstream)
             try:
-                async for chunk in rest:
+                async for chunk in self._upstream:
                     passed = chunk if pass_on is None else pass_on(chunk)
                     if passed:
                         yield passed
@@ -315,7 +319,6 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
                 raise
             finally:
                 self._watch.leave()
-                await _end(rest)
             last = self._watch.end()
             if last:
                 yield last
@@ -327,10 +330,8 @@ def _watched_streams(module: Any) -> tuple[Any, Any]:
     return WatchedStream, AsyncWatchedStream
 
 
-async def _end(chunks: Any) -> None:
-    """Close the generator inside of one that ends, as the libraries do: at its end a loop closes all of a chain."""
-    if isinstance(chunks, AsyncGenerator):
-        await chunks.aclose()
+def _no_longer(_rest: Any) -> None:
+    """Nothing needs ``rest`` any more."""
 
 
 def _signed_headers(module: Any) -> Any:
@@ -387,13 +388,9 @@ def _bounded_streams(module: Any) -> tuple[Any, Any]:
             self._deadline = clock() + limit_s
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            rest = aiter(self._upstream)
-            try:
-                async for chunk in rest:
-                    check(self._deadline, self._clock)
-                    yield chunk
-            finally:
-                await _end(rest)
+            async for chunk in self._upstream:
+                check(self._deadline, self._clock)
+                yield chunk
 
         async def aclose(self) -> None:
             await self._upstream.aclose()

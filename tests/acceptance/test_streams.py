@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -322,3 +323,44 @@ def test_text_in_place_of_json_is_an_openai_error(colour: Colour, server: Script
         raw.parse()
     assert colour.call(client.get, "/models", cast_to=str) == "hello"
     colour.close(client)
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_streams_that_are_dropped_in_their_middle_make_no_noise(
+    targets: int, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    """Python closes each generator of an abandoned stream by itself: none may be closed by two at a time."""
+    left = threading.Event()
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked() + event("0") + event("1")
+        assert left.wait(10)
+
+    server.script = script
+    noise: list[Any] = []
+    colour = Colour("async")
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+        client = client_of(colour, server, dose) if targets == 1 else several(colour, server, elsewhere, dose)
+        for _ in range(12):
+            stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
+            async for each in stream:
+                assert each.choices
+                break
+            del stream, each
+            await asyncio.sleep(0)
+        gc.collect()
+        for _ in range(50):  # the loop begins a task for each generator, and each may begin others
+            await asyncio.sleep(0)
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+        await client.close()
+
+    try:
+        colour.run(main())
+        gc.collect()
+        assert noise == []
+    finally:
+        left.set()
+        colour.finish()
