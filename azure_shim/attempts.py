@@ -8,7 +8,7 @@ from azure_shim.values import Attempt, Served
 
 __all__ = ["attempts"]
 
-_CARRIERS = ("response", "http_response", "_response", "_raw_response", "__cause__", "__context__")
+_CARRIERS = ("response", "http_response", "_response", "_raw_response", "__cause__", "__context__", "request")
 _DEPTH = 6
 
 
@@ -41,7 +41,11 @@ def _found(value: Any, depth: int) -> tuple[Attempt, ...]:
         if only:
             return only
     for name in _CARRIERS:
-        found = _found(getattr(value, name, None), depth - 1)
+        try:
+            carrier = getattr(value, name, None)
+        except RuntimeError:  # as the libraries' errors and responses say of a request that they do not have
+            continue
+        found = _found(carrier, depth - 1)
         if found:
             return found
     return ()

@@ -58,13 +58,13 @@ def pin(name: str) -> dict[str, Any]:
     return {"extra_headers": {PIN: name}}
 
 
-def failure(call: Callable[[], Any], kind: type[BaseException]) -> Any:
+def failure(call: Callable[[], Any], kind: type[BaseException] | tuple[type[BaseException], ...]) -> Any:
     """The error that a call raises."""
     try:
         call()
     except kind as error:
         return error
-    raise AssertionError(f"no {kind.__name__} was raised")
+    raise AssertionError(f"no {kind} was raised")
 
 
 def names_of(request: Seen | Recorded) -> set[str]:

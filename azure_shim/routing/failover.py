@@ -19,6 +19,7 @@ from azure_shim.routing.route import Call, Naming, Route
 from azure_shim.routing.sessions import session_of
 from azure_shim.routing.tree import Came, Hold, Tree, Wanted
 from azure_shim.values import Answered, Effect, Failed, Refusal
+from azure_shim.wire.verdict import Seen, failure_of, judge
 
 __all__ = ["Trip"]
 
@@ -256,6 +257,7 @@ class Trip(Asking):
     def broke(self, error: Exception) -> None:
         """The answer broke off while its caller read it."""
         assert self.served is not None
+        self.attempts[-1] = self.attempts[-1]._replace(reason=judge(Seen(failure=failure_of(error, in_body=True))).name)
         self._fleet.health.penalize(self.served.at, self._fleet.clock())
         if not self._repeats():
             self._note_ran(error)

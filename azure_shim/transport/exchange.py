@@ -12,7 +12,7 @@ from azure_shim.routing.fleet import Site
 from azure_shim.routing.route import Naming
 from azure_shim.transport.library import Library, Peeked, Streams
 from azure_shim.transport.private import set_host, telling_values
-from azure_shim.transport.watch import FrameWatch, Watch, mark, mark_first
+from azure_shim.transport.watch import ATTEMPTS, FrameWatch, Watch, mark, mark_first
 from azure_shim.values import Answered, Body, Failed, Header, Late, Refusal, Send
 from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.request_line import RequestLine
@@ -261,6 +261,8 @@ class Exchange:
             for error in self._broken:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
             mark(response, self.trip)
+            # Of an error among a stream's events the SDK shows the request alone.
+            self.request.extensions[ATTEMPTS] = response.extensions[ATTEMPTS]
             if isinstance(result, Answered) and self.trip.served is not None:
                 self._watch(result, self.trip)
         if self.engine.has_plain_frames and isinstance(result, Answered) and self._has_frames(result):

@@ -48,9 +48,9 @@ class Watch:
 
     def broke(self, error: Exception) -> None:
         """The body broke off; the caller gets that error, and the target is trusted less."""
-        error.azure_shim_attempts = tuple(self._trip.attempts)  # type: ignore[attr-defined]
         if not self._is_over:
             self._trip.broke(error)
+        error.azure_shim_attempts = tuple(self._trip.attempts)  # type: ignore[attr-defined]
         self.leave()
 
     def leave(self) -> None:

@@ -34,7 +34,7 @@ from tests.fleets import (
     plan,
     raw_chat,
 )
-from tests.servers import LAST_CHUNK, ScriptedServer, answer, chunk, chunked, event
+from tests.servers import FIN, LAST_CHUNK, RESET, ScriptedServer, answer, chunk, chunked, event
 
 LIMITED = {"error": {"code": "429", "message": "too many"}}
 
@@ -504,6 +504,49 @@ def test_a_timeout_tells_its_attempts(dose: str, colour: Colour, azure: FakeAzur
         ("eastus", None, "read timed out"),
         ("westus", None, "read timed out"),
     ]
+
+
+CUT = b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{"
+FILTERED = chunk(b'data: {"error":{"code":"content_filter","message":"no"}}\n\n')
+LATER = {
+    "an answer that is cut": ([CUT, FIN], False, "answer cut"),
+    "a stream that breaks": ([chunked(), event("a"), RESET], True, "answer cut"),
+    "an error after a token": (
+        [chunked(), event("a"), chunk(b'data: {"error":{"code":"x","message":"y"}}\n\n'), LAST_CHUNK],
+        True,
+        "served",
+    ),
+    "an error before any token": ([chunked(), FILTERED, LAST_CHUNK], True, "served"),
+}
+
+
+@pytest.mark.parametrize("how", LATER)
+def test_an_answer_that_fails_while_it_is_read_tells_its_attempts(
+    how: str, dose: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    script, streams, reason = LATER[how]
+    server.script = lambda seen: [answer(LIMITED, 429)]
+    elsewhere.script = lambda seen: script
+    client = connect(dose, colour, plan("fallback", at_server("a", server), at_server("b", elsewhere)), max_retries=0)
+
+    def read() -> Any:
+        found = colour.call(client.chat.completions.create, model=MODEL, messages=MESSAGES, stream=streams)
+        return colour.list(found) if streams else found
+
+    error = failure(read, (openai.APIError, *(m.HTTPError for m in map(importlib.import_module, LIBRARIES))))
+    log = [(a.target, a.status, a.reason) for a in azure_shim.attempts(error)]
+    assert log == [("a", 429, "rate limited"), ("b", 200, reason)]
+
+
+def test_a_filter_among_the_first_events_tells_its_attempt(
+    dose: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    server.script = lambda seen: [chunked(), FILTERED, LAST_CHUNK]
+    client = connect(dose, colour, plan("fallback", at_server("a", server), at_server("b", elsewhere)), max_retries=0)
+    stream = colour.call(client.chat.completions.create, model=MODEL, messages=MESSAGES, stream=True)
+    error = failure(lambda: colour.list(stream), openai.APIError)
+    assert [(a.target, a.status, a.reason) for a in azure_shim.attempts(error)] == [("a", 200, "content filter")]
+    assert elsewhere.requests == []
 
 
 def test_an_error_before_any_attempt_has_none(colour: Colour, azure: FakeAzure) -> None:
