@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import openai
@@ -13,6 +14,7 @@ from azure_shim.config.settings import Settings
 from azure_shim.sdk import LegacyAPIResponse
 from azure_shim.transport.exchange import EXTENSION
 from azure_shim.values import Refusal, Served
+from azure_shim.wire.operations import table
 
 __all__ = ["checked_answer", "cut_answer", "raise_coldness", "worded"]
 
@@ -69,11 +71,23 @@ def checked_answer(result: Any, cast_to: Any, response: Any) -> Any:
 
         result.parse = checked_parse  # type: ignore[method-assign]
         return result
-    if isinstance(result, str) and inspect.isclass(cast_to) and issubclass(cast_to, openai.BaseModel):
+    is_model = inspect.isclass(cast_to) and issubclass(cast_to, openai.BaseModel)
+    if isinstance(result, str) and is_model and _is_known(response):
         raise openai.APIResponseValidationError(
             response, result, message="The answer is no JSON although its status is a success."
         )
     return result
+
+
+def _is_known(response: Any) -> bool:
+    """Whether the operation is one that the table lists; of others the SDK's own word for a text holds."""
+    served = response.request.extensions.get(EXTENSION)
+    return isinstance(served, Served) and served.operation in _paths()
+
+
+@cache
+def _paths() -> frozenset[str]:
+    return frozenset(operation.path for operation in table())
 
 
 def cut_answer(response: Any) -> openai.APIResponseValidationError:

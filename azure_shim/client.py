@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ from azure_shim.answers import checked_answer, cut_answer, raise_coldness, worde
 from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings
 from azure_shim.construction import (
     PLACEHOLDER,
+    base_url_of,
     changed,
     forget_ambient,
     pins,
@@ -23,10 +25,10 @@ from azure_shim.construction import (
     split,
 )
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
-from azure_shim.http import UNPICKLABLE
+from azure_shim.http import UNPICKLABLE, build_client
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
-from azure_shim.sdk import MAJOR, http_client_of
+from azure_shim.sdk import MAJOR, http_client_of, set_http_client
 from azure_shim.transport.exchange import EXPLICIT
 from azure_shim.values import Deployments
 
@@ -60,6 +62,24 @@ class _Shim:
         def api_key(self, value: str) -> None:
             if value not in (PLACEHOLDER, ""):
                 raise AttributeError("api_key is not what signs; use client.with_options(api_key=...)")
+
+        @property
+        def base_url(self) -> Any:
+            return super().base_url
+
+        @base_url.setter
+        def base_url(self, url: Any) -> None:
+            """As ``with_options(base_url=...)``, on the client itself."""
+            if "_client" in vars(self) and str(url).rstrip("/") != base_url_of(self.azure_shim_settings):
+                is_async, options = isinstance(self, openai.AsyncOpenAI), {}
+                settings, given = changed(self, {"base_url": url}, None, options, is_async=is_async)
+                made = build_client(settings, is_async=is_async, given=given, signs_nothing=True, owns_given=True)
+                self.azure_shim_settings = settings
+                set_http_client(self, made)
+                self.websocket_base_url = options.get("websocket_base_url", self.websocket_base_url)
+                self._constructed()
+                url = base_url_of(settings)
+            super(_Shim, type(self)).base_url.fset(self, url)
 
     def __copy__(self) -> Self:
         return self.copy()  # type: ignore[attr-defined,no-any-return]
@@ -463,3 +483,26 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise cut_answer(response) from error
         return checked_answer(result, cast_to, response)
+
+
+def _show_arguments(client: Any) -> None:
+    """Let the signatures show what there is, to tools and to tests as the SDK's own.
+
+    What ``copy`` takes by ``**options`` is the SDK's, and differs by version; ``_azure_settings`` is nobody's to pass.
+    """
+    built = inspect.signature(client.__init__)
+    kept = [each for name, each in built.parameters.items() if name != "_azure_settings"]
+    client.__init__.__signature__ = built.replace(parameters=kept)
+    copied = inspect.signature(client.copy)
+    sdk = inspect.signature(super(_Shim, client).copy).parameters
+    unset = {
+        name: each.replace(default=None)
+        for name, each in built.parameters.items()
+        if name not in ("self", "_azure_settings", "_strict_response_validation")
+    }
+    own = {name: each for name, each in copied.parameters.items() if each.kind is not inspect.Parameter.VAR_KEYWORD}
+    client.copy.__signature__ = copied.replace(parameters=list({**own, **unset, **sdk, **own}.values()))
+
+
+for _client in (OpenAI, AsyncOpenAI):
+    _show_arguments(_client)

@@ -214,10 +214,12 @@ def build_client(
     transport: Any = None,
     options: Mapping[str, Any] | None = None,
     signs_nothing: bool = False,
+    owns_given: bool = False,
 ) -> Any:
     """The library's client whose transport speaks Azure.
 
-    ``given`` is a caller's client, or one of ours, whose connections are used; for ``signs_nothing`` see `Engine`.
+    ``given`` is a caller's client, or one of ours, whose connections are used, and closed with it if ``owns_given``;
+    for ``signs_nothing`` see `Engine`.
     """
     binding = _binding(_family(given, transport, library_name, is_async=is_async))
     module = binding.LIBRARY.module
@@ -240,6 +242,8 @@ def build_client(
             azure.refuse_stacking(selector_of(given)(module.URL(str(settings.target.endpoint.origin))))
         if settings.plan is None or not is_ours or given.azure_shim_given is not None:
             select = _selector(given)
+        if owns_given:
+            closers.append(given.aclose if is_async else given.close)
     assembly = assemble(
         binding.LIBRARY, settings, is_async=is_async, options=pooled, select=select, signs_nothing=signs_nothing
     )
@@ -279,13 +283,15 @@ def _public_settings(client: Any, module: Any, wanted: Settings) -> dict[str, An
     targets = (wanted.target,) if wanted.plan is None else wanted.plan.targets
     signing = {*SIGNING_HEADERS, *(target.credential.header.lower() for target in targets)}
     settings["headers"] = [(name, value) for name, value in client.headers.multi_items() if name.lower() not in signing]
+    if client.auth is not None:  # a gateway's, which the SDK has it do too
+        settings["auth"] = client.auth
     settings["event_hooks"] = {event: list(hooks) for event, hooks in client.event_hooks.items()}
     return settings
 
 
 def _timeout(module: Any, timeout: Any) -> Any:
     if timeout is None:
-        return module.Timeout(600.0, connect=5.0)  # the SDK's (openai/_constants.py)
+        return module.Timeout(600, connect=5.0)  # the SDK's (openai/_constants.py)
     wanted = module.Timeout(timeout) if not hasattr(timeout, "as_dict") else module.Timeout(**timeout.as_dict())
     if wanted == module.Timeout(5.0):
         # The SDK takes a timeout that equals the library's default for one that was not given, and uses 600 s.
@@ -346,7 +352,10 @@ def _family(given: Any, transport: Any, wanted: str | None, *, is_async: bool) -
     if found is None:
         wrong = "a blocking client" if is_async else "an async client"
         reason = wrong if _library_of(given, other) else "no client of a supported library"
-        raise TypeError(f"http_client is {reason} ({kind}); expected an instance of httpx.{colour} or httpx2.{colour}")
+        raise TypeError(
+            f"Invalid `http_client` argument; Expected an instance of `httpx.{colour}` or `httpx2.{colour}` but got "
+            f"{reason} ({kind})"
+        )
     if wanted is not None and wanted != found:
         raise TypeError(f"http_client is a client of {found} ({kind}); expected {wanted}.{colour}, as library says")
     if found == "httpx2" and library_of_openai() == "httpx" and MAJOR < 2:

@@ -65,7 +65,7 @@ def attach(credential: Credential) -> Signing:
     value = asked.value
     if isinstance(value, str) and credential.is_token:
         value = without_bearer(value)
-    fault = fault_of(value)
+    fault = fault_of(value, is_key=not credential.is_token)
     if fault is not None:
         return _refusal(f"what {credential.source} returned {fault}")
     assert isinstance(value, str)

@@ -7,6 +7,7 @@ import re
 __all__ = ["fault_of", "looks_like_token", "scrubbed", "shown", "shown_path", "text_of", "without_bearer"]
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_WORDS = re.compile(r"[\x20-\x7e]+")
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 _LONG = re.compile(r"(?<![\w-])(?=[\w-]*\d)[\w-]{24,}(?![\w-])")
 _BASE64 = re.compile(r"(?<![\w+/-])(?=[\w+/-]*\d)(?=[\w/-]*\+|[\w+/-]+=(?!\w))[\w+/-]{20,}={0,2}")
@@ -17,16 +18,22 @@ _PLAIN = re.compile(r"(?!.*[A-Za-z0-9]{20})[\w ./:\\-]{1,120}")
 _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def fault_of(value: object) -> str | None:
-    """What is wrong with a key or a token, or None. RFC 9110 allows visible ASCII only in such a header's value."""
+def fault_of(value: object, *, is_key: bool = False) -> str | None:
+    """What is wrong with a token, or with a key, or None.
+
+    A header's value is of visible ASCII, and of spaces in its inside (RFC 9110, section 5.5). A token has none of them
+    (section 11.2); a key is whatever its gateway calls one.
+    """
     if not isinstance(value, str):
         return f"is of type {type(value).__name__}; expected a str"
     if not value:
         return "is empty"
     if value != value.strip():
         return "has white space or a line break around it"
-    if not _VISIBLE.fullmatch(value):
-        return "has white space, a control character or a non-ASCII character in it"
+    if is_key and value[:7].lower() == "bearer ":
+        return "has 'Bearer' and white space before it; expected the key alone"
+    if not (_WORDS if is_key else _VISIBLE).fullmatch(value):
+        return f"has {'' if is_key else 'white space, '}a control character or a non-ASCII character in it"
     return None
 
 

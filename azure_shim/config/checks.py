@@ -130,7 +130,7 @@ def one_of(*known: str) -> Check:
 def statuses(value: Any, place: str, reading: Reading) -> Any:
     """A list of HTTP statuses, as a set."""
     expected = "a list of HTTP statuses, such as [429, 503]"
-    if not isinstance(value, (list, tuple, set, frozenset)) or not value:
+    if not isinstance(value, (list, tuple, set, frozenset)):
         return _wrong(value, place, reading, expected)
     for status in value:
         if not isinstance(status, int) or isinstance(status, bool) or not 100 <= status <= 599:

@@ -142,7 +142,7 @@ class CredentialReader:
     def _checked(self, label: str, value: object, header: str, *, is_token: bool) -> Credential | None:
         if is_token and isinstance(value, str):
             value = without_bearer(value)
-        fault = fault_of(value)
+        fault = fault_of(value, is_key=not is_token or label == "api_key")
         if fault is not None:
             self._reader.problem(f"{label}: {fault}")
             return None

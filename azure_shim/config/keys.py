@@ -7,7 +7,7 @@ that of the node which has it: so no secret of one service is sent to the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from azure_shim.config import checks
@@ -115,7 +115,6 @@ _REPLACED: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (_DEPLOYMENTS, _DEPLOYMENTS),
     (_TIMEOUTS, _TIMEOUTS),
 )
-_MERGED = ("override_params", "default_headers", "tags")
 
 
 class Layer(NamedTuple):
@@ -180,7 +179,7 @@ def inherit(layers: Sequence[Layer], provider: str) -> Inherited:
         for key, value in own.items():
             before = found.keys.get(key)
             if key in _MERGED and isinstance(before, dict) and isinstance(value, dict):
-                value = _merged_headers(before, value) if key == "default_headers" else {**before, **value}
+                value = _MERGED[key](before, value)
             found.keys[key] = value
             found.places[key] = (layer.place, key)
     return found
@@ -216,6 +215,23 @@ def _let_one_sign(above: dict[str, Any], own: Mapping[str, Any]) -> None:
         above["default_headers"] = {key: value for key, value in headers.items() if not signs({key: value})}
 
 
+def _merged_deeply(above: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """As `azure_shim.wire.overrides` merges parameters over a body."""
+    found = dict(above)
+    for name, value in own.items():
+        before = found.get(name)
+        is_both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        found[name] = _merged_deeply(before, value) if is_both else value  # type: ignore[arg-type]
+    return found
+
+
 def _merged_headers(above: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
     replaced = {name.lower() for name in own}
     return {**{name: value for name, value in above.items() if name.lower() not in replaced}, **own}
+
+
+_MERGED: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
+    "override_params": _merged_deeply,
+    "default_headers": _merged_headers,
+    "tags": lambda above, own: {**above, **own},
+}

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMENTS, CredentialReader
 from azure_shim.config.keys import OPENAI, Inherited, signs
 from azure_shim.config.reading import LOST, Reading
-from azure_shim.config.settings import ARGUMENTS, ArgumentReader, read_target
+from azure_shim.config.settings import ARGUMENTS, ENDPOINT_ARGUMENTS, ArgumentReader, read_target
 from azure_shim.values import Endpoint, Origin, Target
 from azure_shim.wire.endpoints import EndpointError, parse
 
@@ -40,7 +40,10 @@ def read_leaf(inherited: Inherited, provider: str, place: str, reading: Reading)
     places = dict(inherited.places)
     is_base = "custom_host" in keys
     if is_base:
-        keys["base_url"], places["base_url"] = keys.pop("custom_host"), places["custom_host"]
+        host = keys.pop("custom_host")
+        for name in ENDPOINT_ARGUMENTS:  # the gateway's own order, where a node has several
+            keys.pop(name, None)
+        keys["base_url"], places["base_url"] = host, places["custom_host"]
     headers = dict(keys.get("default_headers", {}))
     arguments = {name: keys[name] for name in ARGUMENTS if name in keys}
     reader = ArgumentReader(arguments, reading.environ, is_one_of_many=True)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import wrapt
@@ -17,6 +18,7 @@ import wrapt
 from azure_shim import calls
 from azure_shim.answers import checked_answer, cut_answer, worded
 from azure_shim.client import AsyncOpenAI, OpenAI
+from azure_shim.config.settings import Settings
 from azure_shim.construction import PLACEHOLDER, base_url_of, forget_ambient, websocket_url
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, own_settings, validated
@@ -88,7 +90,7 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     parent, patch = copied_from.get(), current()
     copied_from.set(None)
     kind = _kind(client)
-    if kind is None or kwargs.get("provider") is not None or (kind in _AZURE_CLASSES and not _wants_azure(patch)):
+    if kind is None or (kind in _AZURE_CLASSES and not _wants_azure(patch)):
         wrapped(*args, **kwargs)
         return
     given = kwargs.get("http_client")
@@ -104,7 +106,7 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
     url = kwargs.get("base_url")
     url = default_base_url() if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) else url
     is_copy = settings is not None and str(url).rstrip("/") == base_url_of(settings)
-    if not is_copy and not is_openais(url):
+    if kwargs.get("provider") is not None or (not is_copy and not is_openais(url)):
         _init_elsewhere(wrapped, client, args, kwargs, patch, is_async=is_async)
         return
     if settings is None:
@@ -119,6 +121,7 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
                 "endpoint of that region"
             ]
         )
+    _check_dialled(kwargs.get("websocket_base_url"), settings)
     seat = Seat(patch, settings, is_async=is_async, is_azure=False)
     seat.sit(client)
     if inherited is not None:
@@ -135,6 +138,19 @@ def _init(wrapped: Wrapped, client: Any, args: tuple[Any, ...], kwargs: dict[str
         wrapped(*args, **{**wanted, "api_key": PLACEHOLDER})
         forget_ambient(client, {**kwargs, "default_headers": without_ambient(kwargs.get("default_headers") or {})})
     seat.note(client)
+
+
+def _check_dialled(url: Any, settings: Settings) -> None:
+    """WebSockets go where the rest of a client goes."""
+    if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) or is_openais(url):
+        return
+    if urlsplit(str(url))[1] != urlsplit(websocket_url(settings))[1]:
+        raise ConfigurationError(
+            [
+                "websocket_base_url: is another service's, and this client goes to Azure; give it that service's "
+                "base_url as well, or leave both to the patch"
+            ]
+        )
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -194,12 +210,17 @@ def _init_elsewhere(
 
 def _with_own_key(kwargs: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a client that no patch routes, for which the key of a patch is none."""
+    if kwargs.get("api_key") == STAND_IN:
+        # The program has asked the environment, with a word of its own for none: most local services take any.
+        return {**kwargs, "api_key": PLACEHOLDER}
     if kwargs.get("api_key") is not None or os.environ.get(KEY_VARIABLE) != STAND_IN:
         return kwargs
-    if kwargs.get("workload_identity") is None and kwargs.get("admin_api_key") is None:
+    if kwargs.get("workload_identity") is not None or kwargs.get("provider") is not None:
+        return kwargs  # for which the SDK asks the environment for no key
+    if kwargs.get("admin_api_key") is None:
         raise openai.OpenAIError(
             "Missing credentials. Please pass an `api_key`, or set the `OPENAI_API_KEY` environment variable (in which "
-            "azure_shim.patch has a placeholder)."
+            "azure_shim.patch has a placeholder; load_dotenv() leaves it there, load_dotenv(override=True) does not)."
         )
     return {**kwargs, "api_key": ""}
 

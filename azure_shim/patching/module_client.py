@@ -43,6 +43,8 @@ def take_module(places: Places) -> None:
     for owner in (openai, importlib.import_module("openai._module_client")):
         if "_load_client" in vars(owner):
             places.take(owner, "_load_client", lambda original: wrapt.FunctionWrapper(original, _load))
+    if "_reset_client" in vars(openai):
+        places.take(openai, "_reset_client", lambda original: wrapt.FunctionWrapper(original, _reset))
 
 
 def forget() -> None:
@@ -73,6 +75,13 @@ def _load(wrapped: Callable[[], Any], _instance: Any, _args: tuple[Any, ...], _k
         if found is None:
             found = patch.module_clients[kind] = _made() if kind == "openai" else _made_by(wrapped)
         return found
+
+
+def _reset(wrapped: Callable[[], Any], _instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    patch = current()
+    if patch is not None:
+        patch.module_clients.clear()
+    return wrapped(*args, **kwargs)
 
 
 def _is_of_a_patch(client: Any) -> bool:

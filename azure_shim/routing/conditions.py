@@ -102,8 +102,15 @@ def _holds(key: str, wanted: Any, context: Mapping[str, Any]) -> bool:
         return _same(value, wanted)
     if key.startswith("metadata."):
         # Metadata can only be strings (OpenAI API reference), and the gateway compares them as the numbers they spell.
-        return all(_compare(name, _like(value, operand), operand) for name, operand in wanted.items())
+        return all(_compares_text(name, value, operand) for name, operand in wanted.items())
     return all(_compare(name, value, operand) for name, operand in wanted.items())
+
+
+def _compares_text(name: str, value: Any, operand: Any) -> bool:
+    """As `_compare`, of a value that may be a number in words."""
+    if name in ("$in", "$nin") and isinstance(operand, (list, tuple, set, frozenset)):
+        return any(_same(_like(value, one), one) for one in operand) == (name == "$in")
+    return _compare(name, _like(value, operand), operand)
 
 
 def _lookup(key: str, context: Mapping[str, Any]) -> Any:

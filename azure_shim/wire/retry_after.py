@@ -67,7 +67,7 @@ def retry_after_s(get: Get, now_s: float, cap_s: float = 3600.0) -> float | None
     """
     for name, unit_s in (("retry-after-ms", 1e-3), ("x-ms-retry-after-ms", 1e-3), ("retry-after", 1.0)):
         text = _stripped(get(name))
-        seconds = _duration_s(text, unit_s)
+        seconds = _longest_s(text, unit_s)
         if seconds is None and name == "retry-after":
             seconds = _until_s(text, now_s)
         if seconds is not None:
@@ -114,6 +114,13 @@ def _duration_s(text: str, unit_s: float) -> float | None:
         return None
     seconds = sum(float(part[1]) * _UNITS_S[part[2]] for part in _PART_RE.finditer(text))
     return -seconds if text.startswith("-") else seconds
+
+
+def _longest_s(text: str, unit_s: float) -> float | None:
+    """A duration; of several, as of a header that came twice, the longest."""
+    found = [_duration_s(part.strip(), unit_s) for part in text.split(",")]
+    told = [seconds for seconds in found if seconds is not None]
+    return max(told) if len(told) == len(found) else None
 
 
 def _until_s(text: str, now_s: float) -> float | None:

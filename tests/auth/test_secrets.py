@@ -18,6 +18,20 @@ def test_visible_ascii_is_a_key(value: str) -> None:
     assert fault_of(value) is None
 
 
+@pytest.mark.parametrize("value", ["k", KEY_84, "My API Key", "a" * 10_000])
+def test_a_key_may_be_of_several_words(value: str) -> None:
+    assert fault_of(value, is_key=True) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", " k", "k ", "k\n", "k\nl", "k\tl", "k\u00a0l", "k\0l", "schlüssel", 5, b"k", "Bearer canary"]
+)
+def test_what_cannot_be_sent_as_a_key_has_a_fault(value: object) -> None:
+    found = fault_of(value, is_key=True)
+    assert found is not None
+    assert "canary" not in found
+
+
 @pytest.mark.parametrize(
     ("value", "fault"),
     [

@@ -228,3 +228,47 @@ def test_an_organization_that_was_asked_for_is_kept_and_not_sent(colour: Colour,
 
 def test_the_default_client_is_of_openais_own_library(client: Any) -> None:
     assert type(client._client).__mro__[1].__module__.partition(".")[0] == OWN_LIBRARY
+
+
+def test_the_signature_of_copy_shows_all_that_a_constructor_takes(client: Any) -> None:
+    """openai-python's own test of this, for code that looks before it passes something on."""
+    built, copied = inspect.signature(type(client).__init__).parameters, inspect.signature(client.copy).parameters
+    assert set(built) - {"self", "_strict_response_validation"} <= set(copied)
+    sdk = openai.AsyncOpenAI if isinstance(client, openai.AsyncOpenAI) else openai.OpenAI
+    assert set(inspect.signature(sdk.copy).parameters) - {"self"} <= set(copied)
+    assert client.with_options.__func__ is client.copy.__func__
+
+
+def test_another_base_url_is_where_a_client_goes_from_then_on(
+    colour: Colour, client: Any, server: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    client = colour.client(base_url=f"{server.url}/v1", api_key="first-key", max_retries=0)
+    same = str(client.base_url)
+    client.base_url = same
+    assert str(client.base_url) == same
+    client.base_url = f"{server.url}/v2"
+    assert str(client.base_url) == f"{server.url}/v2/"
+    chat(colour, client)
+    assert server.requests[-1].target == "/v2/chat/completions"
+    assert client.websocket_base_url == f"{server.url}/v2".replace("http", "ws")
+    with pytest.raises(azure_shim.ConfigurationError, match="api_key: the one of"):
+        client.base_url = f"{elsewhere.url}/v1"
+    chat(colour, client)
+    assert server.requests[-1].target == "/v2/chat/completions"
+    assert elsewhere.requests == []
+
+
+def test_the_auth_of_a_callers_http_client_is_used(colour: Colour, library: Any, server: ScriptedServer) -> None:
+    class Corporate(library.Auth):  # type: ignore[misc]
+        def auth_flow(self, request: Any) -> Any:
+            request.headers["x-corp"] = "signed"
+            yield request
+
+    given = colour.library_client(library, auth=Corporate())
+    client = colour.client(azure_endpoint=server.url, api_key="first-key", http_client=given, max_retries=0)
+    chat(colour, client)
+    chat(colour, client.copy())
+    assert [(seen.header("x-corp"), seen.header("api-key")) for seen in server.requests] == [
+        ("signed", "first-key")
+    ] * 2
+    colour.close(given)

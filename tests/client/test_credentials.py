@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import threading
 from typing import Any
 
@@ -186,8 +187,16 @@ def test_an_async_deployments_function_is_refused_in_words(colour: Colour) -> No
         colour.client(azure_endpoint="r.openai.azure.com", api_key="k", deployments=deployments)
 
 
-@pytest.mark.parametrize("value", ["", " padded", "a-secret-line\n", "two words", "naïve", None, 5, b"bytes"])
-@pytest.mark.parametrize("argument", ["api_key", "azure_ad_token_provider"])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *itertools.product(
+            ("api_key", "azure_ad_token_provider"),
+            ("", " padded", "a-secret-line\n", "tw\0 words", "naïve", None, 5, b"bytes"),
+        ),
+        ("azure_ad_token_provider", "two words"),
+    ],
+)
 def test_what_a_provider_should_not_return_is_an_authentication_error_and_nothing_is_sent(
     argument: str, value: object, colour: Colour, server: ScriptedServer
 ) -> None:
@@ -215,8 +224,15 @@ def test_a_provider_that_raises_is_an_authentication_error_that_is_not_retried(
     assert server.requests == []
 
 
-@pytest.mark.parametrize("value", ["", " ", "k\n", " k", "a b", "schlüssel", 5, b"key", object()])
-@pytest.mark.parametrize("argument", ["api_key", "azure_ad_token"])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        *itertools.product(
+            ("api_key", "azure_ad_token"), ("", " ", "k\n", " k", "a\tb", "schlüssel", 5, b"key", object())
+        ),
+        ("azure_ad_token", "a b"),
+    ],
+)
 def test_a_bad_key_or_token_is_refused_at_construction_and_not_shown(
     argument: str, value: object, colour: Colour
 ) -> None:
@@ -227,6 +243,12 @@ def test_a_bad_key_or_token_is_refused_at_construction_and_not_shown(
         assert isinstance(caught.value, openai.OpenAIError)
         if isinstance(value, str) and len(value.strip()) > 4:
             assert value.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["My API Key", lambda: "My API Key"])
+def test_a_gateways_key_may_be_of_several_words(given: Any, colour: Colour, server: ScriptedServer) -> None:
+    chat(colour, colour.client(azure_endpoint=server.url, api_key=given))
+    assert server.requests[0].header("api-key") == "My API Key"
 
 
 def test_an_opaque_cancellation_in_a_provider_passes(server: ScriptedServer) -> None:

@@ -214,6 +214,32 @@ def test_azures_own_v1_url_with_a_key_is_somebody_elses_client(
         assert len(resource.requests) == before + 1
 
 
+if MAJOR >= 2:
+
+    def test_a_copy_with_a_provider_is_the_providers(
+        colour: Colour, patch: Patch, azure: FakeAzure, guard: Any
+    ) -> None:
+        import openai.providers as providers
+
+        patch()
+        client = openais(colour)
+        copy = client.with_options(provider=providers.bedrock(region="us-east-1", api_key="theirs"))
+        assert "amazonaws" in str(copy.base_url) or ".aws" in str(copy.base_url)
+        with pytest.raises(openai.APIConnectionError):
+            chat(colour, copy)
+        assert all(host.endswith((".aws", ".amazonaws.com")) for host in guard.take())
+        assert azure.requests == []
+        assert is_routed(colour, client, azure["eastus"])
+
+
+def test_websockets_that_are_aimed_elsewhere_alone_are_refused_in_words(colour: Colour, patch: Patch) -> None:
+    patch()
+    with pytest.raises(azure_shim.ConfigurationError, match=r"^websocket_base_url: "):
+        openais(colour, websocket_base_url="wss://elsewhere.example/v1")
+    assert openais(colour, websocket_base_url="wss://api.openai.com/v1")
+    assert openais(colour, base_url="https://elsewhere.example/v1", websocket_base_url="wss://elsewhere.example/v1")
+
+
 # -- the module
 
 

@@ -10,8 +10,9 @@ import pytest
 
 import azure_shim
 from azure_shim.testing import Resource
-from tests.conftest import AMBIENT_KEY, Colour
-from tests.patching.support import MESSAGES, OWN_KEY, at, is_routed, openais
+from azure_shim.values import PLACEHOLDER
+from tests.conftest import AMBIENT_KEY, MAJOR, Colour
+from tests.patching.support import MESSAGES, OWN_KEY, at, chat, is_routed, openais
 from tests.servers import ScriptedServer
 
 Patch = Callable[..., None]
@@ -89,6 +90,33 @@ def test_a_client_of_another_service_does_not_sign_with_it(
     patch()
     with pytest.raises(openai.OpenAIError, match="OPENAI_API_KEY"):
         colour.plain(base_url=elsewhere.url)
+
+
+def test_a_client_of_another_service_that_has_asked_for_a_key_of_its_own_is_built(
+    without_key: pytest.MonkeyPatch, colour: Colour, patch: Patch, elsewhere: ScriptedServer
+) -> None:
+    """The usual lines for Ollama, vLLM and their like, whose word for none the placeholder stands before."""
+    without_key.delenv("OPENAI_CUSTOM_HEADERS")
+    patch()
+    client = openais(colour, base_url=elsewhere.url, api_key=os.getenv("OPENAI_API_KEY", "ollama"))
+    chat(colour, client)
+    assert elsewhere.requests[0].header("authorization") == f"Bearer {PLACEHOLDER}"
+
+
+if MAJOR >= 2:
+
+    def test_a_workload_identity_of_another_service_needs_no_key(
+        without_key: pytest.MonkeyPatch, colour: Colour, patch: Patch, elsewhere: ScriptedServer
+    ) -> None:
+        patch()
+        identity = {
+            "client_id": "c",
+            "identity_provider_id": "i",
+            "service_account_id": "s",
+            "provider": {"token_type": "jwt", "get_token": lambda: "t"},
+        }
+        client = openais(colour, base_url=elsewhere.url, workload_identity=identity)
+        assert client.workload_identity is not None
 
 
 def test_a_scope_has_one_too(without_key: pytest.MonkeyPatch, east: Resource) -> None:

@@ -215,6 +215,16 @@ class TestModule:
         assert east.requests[1].headers["x-mine"] == "1"
         assert east.requests[1].headers["x-stainless-read-timeout"] == "19.0"
 
+    def test_who_resets_it_gets_another(self, patch: Patch, east: Resource) -> None:
+        """As test suites do, whose settings are read when a client is made."""
+        patch()
+        openai.default_query = {"a": "1"}
+        openai.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+        openai.default_query = None
+        openai._reset_client()
+        openai.chat.completions.create(model="gpt-4o", messages=MESSAGES)
+        assert ["a=1" in request.raw_path for request in east.requests] == [True, False]
+
     def test_a_later_patch_moves_it(self, patch: Patch, east: Resource, west: Resource, azure: FakeAzure) -> None:
         patch()
         openai.chat.completions.create(model="gpt-4o", messages=MESSAGES)

@@ -68,6 +68,12 @@ def passes(query: dict[str, Any]) -> bool:
         ({"metadata.seats": {"$gt": 9}}, True),
         ({"metadata.seats": {"$lt": 9.5}}, False),
         ({"metadata.seats": {"$eq": 12}}, True),
+        ({"metadata.seats": {"$in": [7, 12]}}, True),
+        ({"metadata.seats": {"$in": ["12"]}}, True),
+        ({"metadata.seats": {"$in": [7, 8]}}, False),
+        ({"metadata.seats": {"$nin": [7, 12]}}, False),
+        ({"metadata.seats": {"$nin": [7]}}, True),
+        ({"metadata.seats": {"$in": 12}}, False),
         ({"metadata.plan": {"$gt": 9}}, False),
         # sets
         ({"params.model": {"$in": ["gpt-4", "gpt-4o"]}}, True),

@@ -112,6 +112,12 @@ def test_milliseconds_come_before_seconds_and_garbage_before_neither() -> None:
     assert retry_after_s(headers.get, NOW_S) == 2.0
 
 
+def test_of_a_header_that_came_twice_the_longest_counts() -> None:
+    assert after("30, 60") == 60.0
+    assert after("1s, 2m") == 120.0
+    assert after("30, soon") is None
+
+
 def test_a_day_is_capped() -> None:
     assert retry_after_s({"retry-after": "86400"}.get, NOW_S) == 3600.0
     assert retry_after_s({"retry-after": "86400"}.get, NOW_S, cap_s=60.0) == 60.0
