@@ -25,7 +25,7 @@ from azure_shim.construction import (
     split,
 )
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
-from azure_shim.http import UNPICKLABLE, build_client
+from azure_shim.http import UNPICKLABLE, ConfigurationError, build_client
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of, set_http_client
@@ -69,17 +69,23 @@ class _Shim:
 
         @base_url.setter
         def base_url(self, url: Any) -> None:
-            """As ``with_options(base_url=...)``, on the client itself."""
+            """As ``with_options(base_url=...)``, on the client itself; where that is refused, calls are."""
             if "_client" in vars(self) and str(url).rstrip("/") != base_url_of(self.azure_shim_settings):
-                is_async, options = isinstance(self, openai.AsyncOpenAI), {}
-                settings, given = changed(self, {"base_url": url}, None, options, is_async=is_async)
-                made = build_client(settings, is_async=is_async, given=given, signs_nothing=True, owns_given=True)
-                self.azure_shim_settings = settings
-                set_http_client(self, made)
-                self.websocket_base_url = options.get("websocket_base_url", self.websocket_base_url)
-                self._constructed()
-                url = base_url_of(settings)
+                url = self._moved(url)
             super(_Shim, type(self)).base_url.fset(self, url)
+
+        def _moved(self, url: Any) -> Any:
+            is_async, options = isinstance(self, openai.AsyncOpenAI), {}
+            try:
+                settings, given = changed(self, {"base_url": url}, None, options, is_async=is_async)
+            except ConfigurationError:
+                return url  # of another host, which the credential is not for: nothing is sent there
+            self.azure_shim_settings = settings
+            made = build_client(settings, is_async=is_async, given=given, signs_nothing=True, owns_given=True)
+            set_http_client(self, made)
+            self.websocket_base_url = options.get("websocket_base_url", self.websocket_base_url)
+            self._constructed()
+            return base_url_of(settings)
 
     def __copy__(self) -> Self:
         return self.copy()  # type: ignore[attr-defined,no-any-return]

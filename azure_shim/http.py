@@ -283,8 +283,6 @@ def _public_settings(client: Any, module: Any, wanted: Settings) -> dict[str, An
     targets = (wanted.target,) if wanted.plan is None else wanted.plan.targets
     signing = {*SIGNING_HEADERS, *(target.credential.header.lower() for target in targets)}
     settings["headers"] = [(name, value) for name, value in client.headers.multi_items() if name.lower() not in signing]
-    if client.auth is not None:  # a gateway's, which the SDK has it do too
-        settings["auth"] = client.auth
     settings["event_hooks"] = {event: list(hooks) for event, hooks in client.event_hooks.items()}
     return settings
 

@@ -148,13 +148,15 @@ def test_a_client_of_the_other_colour_is_a_type_error(colour: Colour, library: A
     wrong = library.Client() if colour.is_async else library.AsyncClient()
     needed = "AsyncClient" if colour.is_async else "Client"
     for build in (colour.client, colour.http_client):
-        with pytest.raises(TypeError, match=rf"httpx\.{needed} or httpx2\.{needed}"):
+        with pytest.raises(
+            TypeError, match=rf"^Invalid `http_client` argument; .*httpx\.{needed}` or `httpx2\.{needed}`"
+        ):
             build(**SETTINGS, http_client=wrong)
 
 
 @pytest.mark.parametrize("value", ["client", object(), 3])
 def test_what_is_no_client_is_a_type_error(colour: Colour, value: object) -> None:
-    with pytest.raises(TypeError, match=r"httpx\..*Client or httpx2\..*Client"):
+    with pytest.raises(TypeError, match=r"httpx\..*Client` or `httpx2\..*Client`"):
         colour.client(**SETTINGS, http_client=value)
 
 
