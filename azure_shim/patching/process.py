@@ -33,7 +33,8 @@ def patch(*, legacy: bool = False, include_azure: bool = False, **settings: Any)
 
     Args:
         legacy: whether code written for openai 0.x (``openai.ChatCompletion.create``, ``openai.error``, ``engine=``)
-            runs too.
+            runs too. Its calls are made with the ``max_retries`` (0 unless it is given), ``timeout`` and
+            ``http_client`` (one that blocks or one that awaits, for the calls of its kind) that are given here.
         include_azure: whether ``openai.AzureOpenAI`` clients go to these settings as well, whatever theirs say.
         settings: Azure's arguments of `azure_shim.OpenAI` (``azure_endpoint``, ``api_key``, ``deployments``,
             ``config``, ``default_headers``, ...); what is not given comes from the environment, as there.
@@ -255,10 +256,14 @@ class _Changes:
     def _take_legacy(self) -> None:
         import openai
 
+        from azure_shim.client import AsyncOpenAI, OpenAI
         from azure_shim.patching import legacy
         from azure_shim.patching.seats import is_routed
 
-        self._undo_legacy = [legacy.install(openai, _legacy_arguments), legacy.accept_engine(is_routed)]
+        def takes_engine(client: Any) -> bool:
+            return is_routed(client) or isinstance(client, (OpenAI, AsyncOpenAI))
+
+        self._undo_legacy = [legacy.install(openai, _legacy_arguments), legacy.accept_engine(takes_engine)]
 
     def _leave_legacy(self) -> None:
         while self._undo_legacy:
@@ -285,7 +290,7 @@ def _load(*, legacy: bool) -> None:
 
 def _legacy_arguments() -> dict[str, Any] | None:
     own = current()
-    return dict(own.arguments) if own is not None and own.legacy else None
+    return {**own.arguments, **own.of_legacy} if own is not None and own.legacy else None
 
 
 _changes = _Changes()

@@ -15,7 +15,7 @@ from azure_shim.config.settings import Settings
 from azure_shim.http import UNPICKLABLE, build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
-__all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_routed", "seat_of", "seated"]
+__all__ = ["SEAT", "Seat", "copied_from", "is_openais", "is_openais_host", "is_routed", "seat_of", "seated"]
 
 SEAT = "_azure_shim_seat"
 """Where a client has its seat, among its attributes."""
@@ -40,7 +40,12 @@ def seated() -> list[Any]:
 
 def is_openais(url: Any) -> bool:
     """Whether a base URL is OpenAI's own, in whatever region."""
-    host = (urlsplit(str(url)).hostname or "").rstrip(".")
+    return is_openais_host(urlsplit(str(url)).hostname or "")
+
+
+def is_openais_host(host: str) -> bool:
+    """Whether it is one of OpenAI's own service."""
+    host = host.rstrip(".")
     return host == "openai.com" or host.endswith(".openai.com")
 
 

@@ -31,6 +31,8 @@ class Patch:
         problem: str | None = None,
     ) -> None:
         self.arguments = {name: value for name, value in arguments.items() if value is not None}
+        self.of_legacy = {name: self.arguments.pop(name) for name in _OF_LEGACY if legacy and name in self.arguments}
+        """What 0.x's calls have besides: they build no clients of their own that could be told so."""
         self.legacy, self.include_azure, self.problem = legacy, include_azure, problem
         self.before: Patch | None = None
         """The patch of the context that this one was begun in, for the time after its end."""
@@ -72,6 +74,9 @@ class Patch:
         return f"<Patch with {', '.join(sorted(self.arguments)) or 'the environment'}>"
 
 
+_OF_LEGACY = ("http_client", "max_retries", "timeout")
+
+
 def _check(names: Iterable[str]) -> None:
     import difflib
 
@@ -79,7 +84,9 @@ def _check(names: Iterable[str]) -> None:
 
     known, problems = (*CLIENT_ARGUMENTS, "legacy", "include_azure", "default_headers"), []
     for name in names:
-        if name not in CLIENT_ARGUMENTS:
+        if name in _OF_LEGACY:
+            problems.append(f"{name}: goes with legacy=True only; each client is told its own when it is built")
+        elif name not in CLIENT_ARGUMENTS:
             near = difflib.get_close_matches(name, known, 1)
             problems.append(f"{name}: no such argument{f'; did you mean {near[0]}?' if near else ''}")
     if problems:

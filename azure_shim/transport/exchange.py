@@ -126,6 +126,8 @@ class Exchange:
             headers = library.Headers(request.headers)
         else:
             headers = library.Headers([(b"Host", address.authority.encode()), *_resized(send, request)])
+        if self.engine.has_plain_frames and self._names_frames() and self._streams():
+            headers["Accept-Encoding"] = "identity"  # a packed stream could not be read on its way
         for name, value in send.credential:
             headers[name.decode()] = value.decode()
         extensions = request.extensions
@@ -271,11 +273,14 @@ class Exchange:
 
     def _has_frames(self, result: Answered) -> bool:
         """Whether an answer is a stream of chat or text completions; a packed one is the caller's to unpack."""
-        operation = None if self.line is None else self.line.operation
-        if operation is None or operation.path not in _WITH_FRAMES:
+        if not self._names_frames():
             return False
         is_stream = result.content_type.startswith("text/event-stream") or self._streams()
         return is_stream and not result.response.headers.get("content-encoding")
+
+    def _names_frames(self) -> bool:
+        operation = None if self.line is None else self.line.operation
+        return operation is not None and operation.path in _WITH_FRAMES
 
     def _watch(self, result: Answered, trip: Trip) -> None:
         """Notice what passes in the body; of one that is here already, at once."""

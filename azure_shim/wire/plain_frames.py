@@ -55,6 +55,7 @@ class _Kind(NamedTuple):
 
 _CHAT = _Kind('"delta"', (b'"delta":{', b'"delta": {'), {'"delta"': "{}", '"finish_reason"': "null"})
 _TEXT = _Kind('"text"', (b'"text":"', b'"text": "'), {'"text"': '""', '"finish_reason"': "null", '"logprobs"': "null"})
+_INDEX = b'"index"'
 _KINDS = {"chat.completion.chunk": _CHAT, "text_completion": _TEXT}
 
 
@@ -64,8 +65,8 @@ class PlainFrames:
     A frame without a choice and without usage is kept back, and what it has to say becomes part of the next frame with
     a choice, under the same names, unless that one says it itself; lists of several are joined. If ``[DONE]``, an error
     or the end comes before such a frame, all goes out as it came. A choice without a ``delta`` (of completions: without
-    a ``text``) gets an empty one. A frame that has a ``delta`` passes unread, unless something was kept back for it; a
-    frame of more than 1 MiB always does, and for no more than that much is anything kept back.
+    a ``text``) gets an empty one. A frame of one choice that has a ``delta`` passes unread, unless something was kept
+    back for it; a frame of more than 1 MiB always does, and for no more than that much is anything kept back.
     """
 
     __slots__ = ("_held", "_held_bytes", "_is_after_cr", "_is_overlong", "_kind", "_pending")
@@ -135,13 +136,16 @@ class PlainFrames:
         return 1
 
     def _skip_plain(self, data: bytes, at: int) -> int:
-        """The end of the frames from ``at`` on that are of one line each, with a mark in it."""
+        """The end of the frames from ``at`` on that are of one line each, with a mark in it and a choice at most."""
         mark, spaced_mark = self._kind.marks
         while data.startswith(b"data:", at):
             end = data.find(b"\n", at) + 1
             if not end or not data.startswith(b"\n", end):
                 break
             if data.find(mark, at, end) < 0 and data.find(spaced_mark, at, end) < 0:
+                break
+            first = data.find(_INDEX, at, end)
+            if first >= 0 and data.find(_INDEX, first + 1, end) >= 0:  # of another choice, which may have none
                 break
             at = end + 1
         return at
@@ -150,7 +154,8 @@ class PlainFrames:
         """The same of one frame, with any line end."""
         line = frame.rstrip(b"\r\n")
         mark, spaced_mark = self._kind.marks
-        return (mark in line or spaced_mark in line) and not (b"\n" in line or b"\r" in line)
+        has_mark = (mark in line or spaced_mark in line) and line.count(_INDEX) < 2
+        return has_mark and not (b"\n" in line or b"\r" in line)
 
     def _hand_on_overlong(self) -> bytes:
         if len(self._pending) <= _LIMIT_BYTES and not self._is_overlong:

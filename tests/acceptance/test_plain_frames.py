@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import threading
@@ -387,3 +388,27 @@ def test_a_packed_stream_passes_as_it_comes(build: Build, colour: Colour, server
     manager = client.chat.completions.with_streaming_response.create(model="gpt-4o", messages=MESSAGES, stream=True)
     assert raw_of(colour, manager, got.release) == b"".join(pieces)
     assert late == []
+
+
+def test_a_stream_that_is_to_be_read_on_its_way_is_asked_for_unpacked(colour: Colour, server: ScriptedServer) -> None:
+    first = chunk(b'data: {"id":"","object":"","created":0,"model":"","choices":[],"prompt_filter_results":[]}\n\n')
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        if b'"stream"' not in seen.body:
+            yield answer()
+            return
+        wants = seen.header("accept-encoding") or ""
+        if "gzip" in wants:  # as a gateway does
+            yield answer(
+                gzip.compress(first), headers={"content-type": "text/event-stream", "content-encoding": "gzip"}
+            )
+        else:
+            yield chunked() + first + chunk(said("a")) + chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    client = colour.client(**at_server(server), drop_empty_choice_chunks=True)
+    assert [each.choices[0].delta.content for each in chunks_of(colour, client)] == ["a"]
+    colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES)
+    asked = [seen.header("accept-encoding") for seen in server.requests]
+    assert asked[0] == "identity"
+    assert asked[1] != "identity"

@@ -53,6 +53,24 @@ def text(content: str = "Hello", **more: Any) -> dict[str, Any]:
     return {**CHUNK, "object": "text_completion", "choices": [choice], **more}
 
 
+SEVERAL = [
+    [FILTER_CHOICE, {"index": 1, "delta": {"content": "b"}, "finish_reason": None}],
+    [{"index": 1, "delta": {"content": "b"}, "finish_reason": None}, FILTER_CHOICE],
+    [{"index": 0, "delta": None}, {"index": 1, "delta": {"content": "b"}}],
+]
+
+
+@pytest.mark.parametrize("choices", SEVERAL)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_one_choice_of_several_without_a_delta_gets_one(choices: list[Any], newline: str) -> None:
+    stream = frame(chat("a"), newline) + frame({**CHUNK, "choices": choices}, newline) + DONE
+    for cuts in ((), (5,), range(0, len(stream), 7)):
+        out = plain(stream, cuts)
+        last = json.loads(out.split(b"data: ")[2])
+        assert all(isinstance(choice["delta"], dict) for choice in last["choices"])
+        assert sorted(choice["delta"].get("content") or "" for choice in last["choices"]) == ["", "b"]
+
+
 def plain(stream: bytes, cuts: Iterable[int] = ()) -> bytes:
     frames = PlainFrames()
     ends = sorted({cut % (len(stream) + 1) for cut in cuts} | {len(stream)})

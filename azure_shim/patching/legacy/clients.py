@@ -35,7 +35,7 @@ def client_for(service: Service, module: ModuleType, *, is_async: bool) -> Any:
 
     Those that block are shared by all threads; those that await belong to one event loop and are closed with it.
     """
-    arguments = _arguments(service, module)
+    arguments = _arguments(service, module, is_async=is_async)
     loop = running_loop() if is_async else None
     home = (os.getpid(), None if loop is None else weakref.ref(loop))
     key = (is_async, service.is_azure, *home, *sorted((name, *_identity(value)) for name, value in arguments.items()))
@@ -61,10 +61,12 @@ def forget_clients() -> None:
         _clients.clear()
 
 
-def _arguments(service: Service, module: ModuleType) -> dict[str, Any]:
+def _arguments(service: Service, module: ModuleType, *, is_async: bool) -> dict[str, Any]:
     # 0.x tried nothing twice but the opening of a connection: its programs have loops of their own around each call,
     # and two loops multiply. Who wants the SDK's says max_retries to the patch.
     arguments = {"max_retries": 0, **{name: value for name, value in service.arguments.items() if value is not None}}
+    if hasattr(arguments.get("http_client"), "aclose") != is_async:
+        arguments.pop("http_client", None)  # the patch has one for calls of the other kind
     proxy = _proxy(module, arguments)
     if proxy is not None:
         arguments["openai.proxy"] = proxy

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from azure_shim.patching.legacy.texts import Embedding
 
-__all__ = ["aget_embedding", "aget_embeddings", "cosine_similarity", "get_embedding", "get_embeddings"]
+__all__ = [
+    "aget_embedding",
+    "aget_embeddings",
+    "cosine_similarity",
+    "distances_from_embeddings",
+    "get_embedding",
+    "get_embeddings",
+    "indices_of_nearest_neighbors_from_distances",
+]
 
 _MOST = 2048
 
@@ -38,6 +46,26 @@ async def aget_embeddings(
 def cosine_similarity(a: Sequence[float], b: Sequence[float]) -> float:
     """Of two vectors of one length."""
     return float(_dot(a, b) / math.sqrt(_dot(a, a) * _dot(b, b)))
+
+
+_DISTANCES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
+    "cosine": lambda a, b: 1.0 - cosine_similarity(a, b),
+    "L1": lambda a, b: math.fsum(abs(x - y) for x, y in zip(a, b, strict=True)),
+    "L2": lambda a, b: math.dist(a, b),
+    "Linf": lambda a, b: max(abs(x - y) for x, y in zip(a, b, strict=True)),
+}
+
+
+def distances_from_embeddings(
+    query_embedding: Sequence[float], embeddings: Sequence[Sequence[float]], distance_metric: str = "cosine"
+) -> list[float]:
+    """How far each vector is from one; by ``"cosine"``, ``"L1"``, ``"L2"`` or ``"Linf"``."""
+    return [float(_DISTANCES[distance_metric](query_embedding, each)) for each in embeddings]
+
+
+def indices_of_nearest_neighbors_from_distances(distances: Sequence[float]) -> list[int]:
+    """The numbers of the distances, the nearest first; 0.28 had them in an array of numpy's."""
+    return sorted(range(len(distances)), key=distances.__getitem__)
 
 
 def _dot(a: Sequence[float], b: Sequence[float]) -> float:

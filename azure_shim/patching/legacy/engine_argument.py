@@ -35,11 +35,11 @@ _BETWEEN = (
 )
 
 
-def accept_engine(is_routed: Callable[[Any], bool]) -> Callable[[], None]:
+def accept_engine(takes_engine: Callable[[Any], bool]) -> Callable[[], None]:
     """Let the methods that take a ``model`` take an ``engine`` or a ``deployment_id`` instead, with a warning.
 
-    Only for clients of which ``is_routed`` is true; other clients' calls pass as they are. An engine wins over a model,
-    as in 0.x. The method's signature stays.
+    Only for clients of which ``takes_engine`` is true; other clients' calls pass as they are. An engine wins over a
+    model, as in 0.x. The method's signature stays.
 
     Returns:
         What undoes it. A wrapper that somebody else has put around ours stays, and ours does nothing then.
@@ -47,7 +47,7 @@ def accept_engine(is_routed: Callable[[Any], bool]) -> Callable[[], None]:
     state = {"is_on": True}
 
     def wrapper(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if ("engine" in kwargs or "deployment_id" in kwargs) and is_routed(getattr(instance, "_client", None)):
+        if ("engine" in kwargs or "deployment_id" in kwargs) and takes_engine(getattr(instance, "_client", None)):
             kwargs = _with_model(kwargs)
         return wrapped(*args, **kwargs)
 

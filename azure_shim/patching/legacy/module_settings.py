@@ -30,6 +30,7 @@ from azure_shim.config.credentials import CREDENTIAL_ARGUMENTS, IDENTITY_ARGUMEN
 from azure_shim.config.settings import ENDPOINT_ARGUMENTS
 from azure_shim.construction import PLACEHOLDER
 from azure_shim.patching.legacy.error import AuthenticationError, InvalidAPIType
+from azure_shim.patching.seats import is_openais_host
 from azure_shim.wire.endpoints import EndpointError, of_resource, parse
 
 __all__ = [
@@ -151,7 +152,7 @@ def service_for(module: ModuleType, settings: Mapping[str, Any], wishes: Wishes)
     """
     kind = wishes.type_in(module)
     base = wishes.api_base or getattr(module, "api_base", None) or OPENAI_BASE
-    is_openai = _host(base) == _host(OPENAI_BASE)
+    is_openai = is_openais_host(_host(base))
     if kind is ApiType.OPEN_AI:
         if is_openai:
             return Service(is_azure=True, arguments=dict(settings))
