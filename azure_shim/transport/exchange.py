@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from azure_shim.observe.spans import note_server
 from azure_shim.routing.failover import Trip
 from azure_shim.routing.fleet import Site
 from azure_shim.routing.route import Naming
@@ -256,6 +257,8 @@ class Exchange:
                 error.azure_shim_attempts = tuple(self.trip.attempts)  # type: ignore[attr-defined]
             raise error
         response = local_answer(self.library, result) if isinstance(result, Refusal) else result.response
+        if isinstance(result, Answered):
+            note_server(self.request.url)
         if self.first is not None:
             assert isinstance(result, Answered), "what was served at once is an answer"
             mark_first(response, *self.first, is_clean=not result.limits)
