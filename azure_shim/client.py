@@ -500,7 +500,8 @@ def _show_arguments(client: Any) -> None:
     kept = [each for name, each in built.parameters.items() if name != "_azure_settings"]
     client.__init__.__signature__ = built.replace(parameters=kept)
     copied = inspect.signature(client.copy)
-    sdk = inspect.signature(super(_Shim, client).copy).parameters
+    above: Any = super(_Shim, client)
+    sdk = inspect.signature(above.copy).parameters
     unset = {
         name: each.replace(default=None)
         for name, each in built.parameters.items()
