@@ -20,12 +20,13 @@ from azure_shim.construction import (
     base_url_of,
     changed,
     forget_ambient,
+    is_at,
     pins,
     sdk_arguments,
     split,
 )
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
-from azure_shim.http import UNPICKLABLE, ConfigurationError, build_client
+from azure_shim.http import UNPICKLABLE, build_moved
 from azure_shim.routing.fleet import Fleet
 from azure_shim.routing.health import TargetHealth
 from azure_shim.sdk import MAJOR, http_client_of, set_http_client
@@ -37,6 +38,7 @@ __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
+_UNGIVEN = (None, openai.NOT_GIVEN, getattr(openai, "not_given", openai.NOT_GIVEN))
 
 
 def _websockets() -> Any:
@@ -69,20 +71,17 @@ class _Shim:
 
         @base_url.setter
         def base_url(self, url: Any) -> None:
-            """As ``with_options(base_url=...)``, on the client itself; where that is refused, calls are."""
-            if "_client" in vars(self) and str(url).rstrip("/") != base_url_of(self.azure_shim_settings):
+            """Another path at the target's own origin is another surface of it; to another origin nothing is sent."""
+            settings = self.azure_shim_settings
+            if "_client" in vars(self) and str(url).rstrip("/") != base_url_of(settings) and is_at(settings, url):
                 url = self._moved(url)
             super(_Shim, type(self)).base_url.fset(self, url)
 
         def _moved(self, url: Any) -> Any:
             is_async, options = isinstance(self, openai.AsyncOpenAI), {}
-            try:
-                settings, given = changed(self, {"base_url": url}, None, options, is_async=is_async)
-            except ConfigurationError:
-                return url  # of another host, which the credential is not for: nothing is sent there
+            settings, given = changed(self, {"base_url": url}, None, options, is_async=is_async)
             self.azure_shim_settings = settings
-            made = build_client(settings, is_async=is_async, given=given, signs_nothing=True, owns_given=True)
-            set_http_client(self, made)
+            set_http_client(self, build_moved(settings, given, is_async=is_async))
             self.websocket_base_url = options.get("websocket_base_url", self.websocket_base_url)
             self._constructed()
             return base_url_of(settings)
@@ -303,7 +302,10 @@ class OpenAI(_Shim, openai.OpenAI):
         changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=False)
         extra = {**_extra_kwargs, "_azure_settings": settings}
-        return super().copy(http_client=given, _extra_kwargs=extra, **options)
+        copied = super().copy(http_client=given, _extra_kwargs=extra, **options)
+        if base_url in _UNGIVEN:
+            _aim(copied, self)
+        return copied
 
     with_options = copy
 
@@ -450,7 +452,10 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         changes = {k: v for k, v in locals().items() if k in CLIENT_ARGUMENTS}
         settings, given = changed(self, changes, http_client, options, is_async=True)
         extra = {**_extra_kwargs, "_azure_settings": settings}
-        return super().copy(http_client=given, _extra_kwargs=extra, **options)
+        copied = super().copy(http_client=given, _extra_kwargs=extra, **options)
+        if base_url in _UNGIVEN:
+            _aim(copied, self)
+        return copied
 
     with_options = copy
 
@@ -491,24 +496,27 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         return checked_answer(result, cast_to, response)
 
 
-def _show_arguments(client: Any) -> None:
-    """Let the signatures show what there is, to tools and to tests as the SDK's own.
+def _aim(copied: Any, client: Any) -> None:
+    """Let a copy go where its original does, which may be nowhere."""
+    own = client.base_url
+    if str(own).rstrip("/") != base_url_of(client.azure_shim_settings):
+        copied.base_url = own
 
-    What ``copy`` takes by ``**options`` is the SDK's, and differs by version; ``_azure_settings`` is nobody's to pass.
+
+def _show_arguments(client: Any) -> None:
+    """Let the signatures show what can be passed, to tools and to tests as the SDK's own.
+
+    What ``copy`` takes by ``**options`` is the SDK's, and differs by version, as what its constructor takes.
     """
-    built = inspect.signature(client.__init__)
-    kept = [each for name, each in built.parameters.items() if name != "_azure_settings"]
-    client.__init__.__signature__ = built.replace(parameters=kept)
-    copied = inspect.signature(client.copy)
     above: Any = super(_Shim, client)
-    sdk = inspect.signature(above.copy).parameters
-    unset = {
-        name: each.replace(default=None)
-        for name, each in built.parameters.items()
-        if name not in ("self", "_azure_settings", "_strict_response_validation")
-    }
+    known = {*inspect.signature(above.__init__).parameters, *CLIENT_ARGUMENTS, "self"}
+    built = inspect.signature(client.__init__)
+    kept = {name: each for name, each in built.parameters.items() if name in known}
+    client.__init__.__signature__ = built.replace(parameters=list(kept.values()))
+    copied = inspect.signature(client.copy)
     own = {name: each for name, each in copied.parameters.items() if each.kind is not inspect.Parameter.VAR_KEYWORD}
-    client.copy.__signature__ = copied.replace(parameters=list({**own, **unset, **sdk, **own}.values()))
+    sdk = inspect.signature(above.copy).parameters
+    client.copy.__signature__ = copied.replace(parameters=list({**own, **sdk, **own}.values()))
 
 
 for _client in (OpenAI, AsyncOpenAI):

@@ -20,6 +20,7 @@ __all__ = [
     "base_url_of",
     "changed",
     "forget_ambient",
+    "is_at",
     "pins",
     "sdk_arguments",
     "split",
@@ -64,6 +65,16 @@ def _is_repeated(arguments: Mapping[str, Any], settings: Settings) -> bool:
 def base_url_of(settings: Settings) -> str:
     """Where the first target's surface begins, without a trailing slash."""
     return f"{settings.target.endpoint.origin}{settings.target.base_path}"
+
+
+def is_at(settings: Settings, url: Any) -> bool:
+    """Whether a URL is at the origin of a client's one target."""
+    if settings.plan is not None:
+        return False
+    parts = urlsplit(str(url))
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    origin = settings.target.endpoint.origin
+    return (parts.scheme, parts.hostname, port) == (origin.scheme, origin.host, origin.port)
 
 
 def pins(settings: Settings) -> list[dict[str, str]]:

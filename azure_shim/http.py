@@ -29,6 +29,7 @@ __all__ = [
     "ConfigurationError",
     "async_http_client",
     "build_client",
+    "build_moved",
     "http_client",
     "own_settings",
     "validated",
@@ -262,6 +263,14 @@ def build_client(
     return client
 
 
+def build_moved(settings: Settings, given: Any, *, is_async: bool) -> Any:
+    """The same connections as ``given`` has, one of ours, for another surface of its target; closed with this one."""
+    first = given.azure_shim_given if getattr(given, "azure_shim_is_moved", False) else given
+    made = build_client(settings, is_async=is_async, given=first, signs_nothing=True, owns_given=True)
+    made.azure_shim_is_moved = True
+    return made
+
+
 def _selector(client: Any) -> Callable[[Any], Any]:
     ours: Callable[[Any], Any] | None = getattr(client, "azure_shim_select", None)
     chosen = selector_of(client) if ours is None else ours
@@ -309,6 +318,7 @@ def _client_class(base: Any) -> Any:
         azure_shim_url: Callable[[str], Any]
         azure_shim_fleet: Fleet | None
         azure_shim_library: Library
+        azure_shim_is_moved: bool
 
         def build_request(self, method: str, url: Any, **kwargs: Any) -> Any:
             # The SDK spells the URL anew for every call, and parsing it costs more than all that we do to a request.

@@ -111,7 +111,7 @@ class Asking:
         self._budget = budget_of(fleet, call.retry)
         self._bounds = FREE
         self._may_have_run = self._has_waited = False
-        self._streams = wants_stream(call.content)
+        self._streams = call.form_streams or wants_stream(call.content)
 
     def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
@@ -354,8 +354,8 @@ class Asking:
         status = seen.status
         self._outcomes.add(outcome, verdict, status, self._bounds)
         moves_on = verdict.action == "next" and self._bounds.moves
-        if self._bounds.lost and status == 404:
-            # No verdict on the target, to which a plan's list of statuses would apply.
+        if self._bounds.lost:
+            # Where the thing is, neither this nor a plan's list of statuses says.
             status, moves_on = None, True
         if self._bounds.is_fixed and seen.code == "previous_response_not_found":
             moves_on = True

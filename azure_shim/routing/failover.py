@@ -78,8 +78,9 @@ class Trip(Asking):
                 if not (self.attempts and self._is_another_free()):
                     break
                 # Nobody says when, and nobody need be left alone: less and less often, as the SDK would.
-                left_s = self._deadline - fleet.clock()
-                wait_s = min(backoff_s, max(left_s / 2, _FIRST_WAIT_S))
+                wait_s = min(backoff_s, (self._deadline - fleet.clock()) / 2)
+                if wait_s < min(_FIRST_WAIT_S, (call.limit_s or _FIRST_WAIT_S) / 4):
+                    break
                 backoff_s = min(2 * backoff_s, _LONGEST_WAIT_S)
             wait_s = max(wait_s, _LEAST_WAIT_S)
             if fleet.clock() + wait_s >= self._deadline:
@@ -259,7 +260,7 @@ class Trip(Asking):
         assert self.served is not None
         self.attempts[-1] = self.attempts[-1]._replace(reason=judge(Seen(failure=failure_of(error, in_body=True))).name)
         self._fleet.health.penalize(self.served.at, self._fleet.clock())
-        if not self._repeats():
+        if not self._repeats() and not self._streams:  # which its caller reads, and the SDK does not send again
             self._note_ran(error)
 
     # -- when nobody has served

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from random import Random
@@ -39,7 +39,7 @@ PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-p
 DEPLOYMENT = "x-azure-shim-deployment"
 OURS = (PIN, RESIDENCY, METADATA, DEPLOYMENT)
 """Headers in which a caller says to us, and to no target, what he wants of one call."""
-_RAN, _WAITING, _RETRIED_S = 256, 63, 60.0
+_RAN, _RETRIED_S = 256, 20.0  # the SDK waits 8 s at most
 # Azure's own mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference"). And OpenAI packs its answers,
 # in which a model's name could not be given back.
 _NOT_FOR_OPENAI = (b"x-ms-", b"aoai-", b"accept-encoding")
@@ -106,13 +106,13 @@ class Site:
 
 
 class _Failure(NamedTuple):
-    """``waiting`` has, of each call that failed so, the last of the SDK's retries that is known of; 0 is none."""
+    """``waiting`` counts the calls that failed so, by the last of the SDK's retries of each; 0 is none."""
 
     attempts: tuple[Attempt, ...]
     error: Exception
     until: float
     may_have_run: bool
-    waiting: list[int]
+    waiting: Counter[int]
 
 
 class Ran:
@@ -142,9 +142,9 @@ class Ran:
         now = self._clock()
         with self._lock:
             before = self._kept.pop(key, None)
-            waiting = [] if before is None or before.until <= now else before.waiting[-_WAITING:]
-            error = error.with_traceback(None)
-            self._kept[key] = _Failure(attempts, error, now + _RETRIED_S, may_have_run, [*waiting, retry])
+            waiting = Counter[int]() if before is None or before.until <= now else before.waiting
+            waiting[retry] += 1
+            self._kept[key] = _Failure(attempts, error.with_traceback(None), now + _RETRIED_S, may_have_run, waiting)
             if len(self._kept) > _RAN:
                 self._kept.popitem(last=False)
 
@@ -152,9 +152,10 @@ class Ran:
         """How the call failed whose ``retry`` this is; None if it is of a later call that is the same to the byte."""
         with self._lock:
             found = self._kept.get(key)
-            if found is None or found.until <= self._clock() or retry - 1 not in found.waiting:
+            if found is None or found.until <= self._clock() or not found.waiting[retry - 1]:
                 return None
-            found.waiting[found.waiting.index(retry - 1)] = retry
+            found.waiting[retry - 1] -= 1
+            found.waiting[retry] += 1
             return found
 
 

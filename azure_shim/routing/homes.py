@@ -245,13 +245,14 @@ _LOOKED_AT_BYTES = 65_536
 _LONGEST_BYTES = 1024
 # In JSON a quote within a string has a backslash before it, so this finds members only, at any depth, and never what
 # merely looks like one in a text. Events of a stream are JSON as well. The last line is where a caller's own words
-# begin, which an answer repeats.
+# begin, which an answer repeats; a prompt's variables may name a file, but the call did already.
+_WORDS = b"|".join(sorted(name.encode() for name in (*_FOREIGN, "variables")))
 _NAMED = re.compile(
     rb'"(?:(?:id|previous_response_id|conversation|conversation_id|input_file_id|output_file_id|error_file_id|file_id'
     rb"|container_id|thread_id|assistant_id|run_id|vector_store_id|training_file|validation_file)"
     rb'"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}"([^"\\]{4,256})"'
     rb'|(?:result_files|file_ids|vector_store_ids)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}\[([^\]]{4,960})\]'
-    rb'|(?:%s)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}([\[{]))' % b"|".join(sorted(name.encode() for name in _FOREIGN))
+    rb'|(?:%s)"[ \t\r\n]{0,16}:[ \t\r\n]{0,16}([\[{]))' % _WORDS
 )
 _STRINGS = re.compile(rb'"([^"\\]{4,256})"')
 

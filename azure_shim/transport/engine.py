@@ -12,6 +12,7 @@ from azure_shim.routing.fleet import DEPLOYMENT, NO_WISHES, OURS, PIN, RESIDENCY
 from azure_shim.routing.route import Addresses, Call, Route, route
 from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, SHOWN, Exchange, origin_of
 from azure_shim.transport.library import Library
+from azure_shim.transport.private import form_says
 from azure_shim.values import Address, Answered, Failed, Header, Origin, Refusal, Send, Served, Target
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
@@ -157,6 +158,7 @@ class Engine:
             content = request.content
         except self.library.module.RequestNotRead:
             content = None
+            exchange.form_streams = form_says(request.stream, "stream", "true")
         line = exchange.line = self.line(request.method, request.url, own=own)
         names_model = line.operation is not None and line.operation.model_at
         kind, encoding = _content_headers(raw, names) if names_model else ("", "")
@@ -179,6 +181,7 @@ class Engine:
                 key,
                 retry,
                 wishes.deployment,
+                exchange.form_streams,
             )
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
             if wishes == NO_WISHES and is_plain(self.fleet, call, request.extensions.get(SHOWN) is True):

@@ -67,6 +67,7 @@ class Exchange:
         "clock",
         "engine",
         "first",
+        "form_streams",
         "library",
         "line",
         "peeked",
@@ -86,6 +87,8 @@ class Exchange:
         self._resumed, self._bounded, self._begun, self._watched = streams
         self.peeked: Peeked | None = None
         """What was read of the caller's body before it is sent."""
+        self.form_streams = False
+        """Whether the caller's body is a form that asks for a stream."""
         self._after_head: tuple[dict[str, float | None], float | None] | None = None
         self._broken: tuple[Exception, ...] = ()
         self._original: Any = None
@@ -325,7 +328,7 @@ class Exchange:
     def _streams(self) -> bool:
         """Whether a stream was asked for. Not every gateway says so of its answer, and the SDK reads it as one."""
         try:
-            return wants_stream(self.request.content)
+            return self.form_streams or wants_stream(self.request.content)
         except self.library.module.RequestNotRead:
             return False
 

@@ -16,8 +16,6 @@ __all__ = ["ModelInBody", "read_model", "unpacked", "wants_stream"]
 # A body that needs more once unpacked is not unpacked: a kilobyte of gzip can stand for a gigabyte.
 _UNPACKED_BYTES = 64 * 1024 * 1024
 _SLICE_BYTES = 65_536
-# In JSON as the SDKs write it, and in a form.
-_STREAMS = (b'"stream":true', b'"stream": true', b'name="stream"\r\n\r\ntrue')
 
 
 class ModelInBody(Protocol):
@@ -47,8 +45,11 @@ class ModelInBody(Protocol):
 
 
 def wants_stream(content: bytes | None) -> bool:
-    """Whether a body, if it is in memory, asks for the answer as a stream of events."""
-    return content is not None and b'stream"' in content and any(member in content for member in _STREAMS)
+    """Whether JSON that is in memory asks for the answer as a stream of events."""
+    if content is None or b'"stream"' not in content:
+        return False
+    member = json_model.find(content, ("stream",))
+    return member is not None and content[member.start : member.end] == b"true"
 
 
 def read_model(

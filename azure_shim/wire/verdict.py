@@ -153,8 +153,6 @@ ROWS: tuple[Row, ...] = (
     Row(_next("bad gateway", ran=True), (502,)),
     # A proxy that lost the service's connection cannot know what had been done.
     Row(_next("upstream lost", "deployment", ran=True), (503,), says="upstream connect error"),
-    # A page is not the service's own: what is before it, as Azure Front Door, may have asked and not waited.
-    Row(_next("unavailable behind a gateway", "deployment", ran=True), (503,), says="<html"),
     Row(_next("unavailable", "deployment"), (503,)),
     Row(_next("gateway timeout", ran=True), (504,)),
     Row(_next("other server error", ran=True), range(500, 600)),

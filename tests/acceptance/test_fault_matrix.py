@@ -7,6 +7,7 @@ is spared for, and what its attempt is called; everything else follows from that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
@@ -717,6 +718,32 @@ def test_a_later_call_that_is_the_same_to_the_byte_has_retries_of_its_own(
     assert raw.headers["x-azure-shim-target"] == "second"
     assert len(second.requests) == 2
     assert asked == 1
+
+
+def test_of_many_equal_calls_none_is_run_twice(
+    colour: Colour, library: Any, first: ScriptedServer, second: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+    first.script = second.script = lambda seen: [RESET]
+    two = Two(colour, library, (first.url, second.url), max_retries=2)
+
+    def one() -> None:
+        with contextlib.suppress(openai.APIConnectionError):
+            OPERATIONS["image"](two.client)
+
+    async def awaited() -> None:
+        with contextlib.suppress(openai.APIConnectionError):
+            await OPERATIONS["image"](two.client)
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(awaited() for _ in range(80)))
+
+    if colour.is_async:
+        colour.run(all_at_once())
+    else:
+        with ThreadPoolExecutor(80) as pool:
+            list(pool.map(lambda _: one(), range(80)))
+    assert len(first.requests) + len(second.requests) == 80
 
 
 # -- bodies that can be read once

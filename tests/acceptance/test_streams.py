@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Colour
 from tests.fleets import at_server, plan
-from tests.servers import LAST_CHUNK, MESSAGES, ScriptedServer, Seen, answer, chunk, chunked, event
+from tests.servers import FIN, LAST_CHUNK, MESSAGES, ScriptedServer, Seen, answer, chunk, chunked, event
 
 SETTINGS: dict[str, Any] = {"api_key": "k" * 32, "api_version": "2024-10-21", "deployments": {"gpt-4o": "prod"}}
 
@@ -82,6 +82,51 @@ def test_a_stream_is_one_whatever_its_answer_says_that_it_is(
         assert colour.next(stream).choices[0].delta.content == str(n)
         got.release()
     colour.close(client)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_stream_that_a_form_asks_for_is_one_too(
+    targets: int, kind: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    got = threading.Semaphore(0)
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked(kind).replace(b"content-type: \r\n", b"")
+        for n in range(4):
+            yield chunk(b'data: {"type":"transcript.text.delta","delta":"%d"}\n\n' % n)
+            assert got.acquire(timeout=10), "the chunk before was not handed on"
+        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    client = client_of(colour, server, dose) if targets == 1 else several(colour, server, elsewhere, dose)
+    create = client.audio.transcriptions.create
+    stream = colour.iterate(colour.call(create, model="gpt-4o", file=("a.wav", b"RIFF"), stream=True))
+    for n in range(4):
+        assert colour.next(stream).delta == str(n)
+        got.release()
+    colour.close(client)
+
+
+INNER = [
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"stream": True}}}}]},
+    {"extra_body": {"data_sources": [{"type": "x", "parameters": {"stream": True}}]}},
+]
+
+
+@pytest.mark.parametrize("more", INNER)
+def test_a_call_with_the_word_within_is_no_stream(
+    more: dict[str, Any], colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
+) -> None:
+    """An answer in one piece that is cut is replaced by another target's."""
+    server.script = lambda seen: [
+        b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+        FIN,
+    ]
+    client = several(colour, server, elsewhere, dose)
+    found = colour.call(client.chat.completions.create, model="gpt-4o", messages=MESSAGES, **more)
+    assert found.choices[0].message.content == "hello"
+    assert len(elsewhere.requests) == 1
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -12,6 +12,7 @@ import pytest
 import azure_shim
 from azure_shim.client import PLACEHOLDER
 from tests.conftest import OWN_LIBRARY, Colour
+from tests.fleets import at_server, plan
 from tests.servers import CHAT, MESSAGES, ScriptedServer
 
 PATH = "/openai/deployments/prod-4o/chat/completions?api-version=2024-10-21"
@@ -252,9 +253,44 @@ def test_another_base_url_is_where_a_client_goes_from_then_on(
     assert server.requests[-1].target == "/v2/chat/completions"
     assert client.websocket_base_url == f"{server.url}/v2".replace("http", "ws")
     client.base_url = f"{elsewhere.url}/v1"
-    with pytest.raises(openai.PermissionDeniedError):
-        chat(colour, client)
+    for each in (client, client.copy(), client.with_options(timeout=3)):
+        with pytest.raises(openai.PermissionDeniedError):
+            chat(colour, each)
     assert elsewhere.requests == []
     client.base_url = f"{server.url}/v1"
     chat(colour, client)
     assert server.requests[-1].target == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    "signing",
+    [{"azure_ad_token": "t"}, {"azure_ad_token_provider": lambda: "t"}, {"api_key": lambda: "k"}, {"config": True}],
+)
+def test_a_credential_does_not_follow_a_base_url_to_another_origin(
+    signing: dict[str, Any], colour: Colour, elsewhere: ScriptedServer, server: ScriptedServer, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "ambient-azure-key")
+    if "config" in signing:
+        arguments: dict[str, Any] = {"config": plan("fallback", at_server("a", server), at_server("b", server))}
+    else:
+        arguments = {"azure_endpoint": server.url, **signing}
+    client = colour.client(**arguments, max_retries=0)
+    client.base_url = f"{elsewhere.url}/openai/v1"
+    for each in (client, client.copy()):
+        with pytest.raises(openai.PermissionDeniedError):
+            chat(colour, each)
+    assert (elsewhere.requests, server.requests) == ([], [])
+
+
+def test_a_base_url_may_be_set_as_often_as_one_likes(colour: Colour, server: ScriptedServer) -> None:
+    client = colour.client(base_url=f"{server.url}/v1", api_key="first-key", max_retries=0)
+    for turn in range(1200):
+        client.base_url = f"{server.url}/v{turn % 3}"
+    chat(colour, client)
+    assert server.requests[-1].target == "/v2/chat/completions"
+
+
+def test_copy_takes_all_that_its_signature_shows(client: Any) -> None:
+    shown = inspect.signature(client.copy).parameters
+    for name, each in shown.items():
+        client.copy(**{name: each.default})

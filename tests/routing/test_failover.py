@@ -630,6 +630,9 @@ def test_it_asks_less_and_less_often_where_nobody_says_when_to_come_again() -> N
     assert len(run.sends) <= 16, "each may have run, and be paid for"
     assert run.status == 500
 
+    short = Run(pair(on_exhausted="wait"), call(limit_s=0.4), lambda *_: Reply(500))
+    assert short.pauses == [pytest.approx(0.2)]
+
     clock = Clock()
     begun = clock.now
     run = Run(
@@ -937,6 +940,18 @@ def test_a_thing_s_home_is_learnt_from_answers() -> None:
 def test_an_unknown_thing_is_looked_for_on_all_targets_when_it_is_read() -> None:
     run = Run(three(), get("/v1/files/file-9999"), {"a": [Reply(404)], "b": [Reply(404)], "c": [ok()]})
     assert (run.names, run.status, run.served_by) == (["a", "b", "c"], 200, "c")
+
+
+@pytest.mark.parametrize("does", [limited(9), Reply(500), Reply(401), Reply(400)], ids=repr)
+def test_one_that_cannot_look_ends_no_search(does: Reply) -> None:
+    for root in (
+        fallback(target("a"), target("b"), target("c")),
+        fallback(balance(target("a"), target("b"), on_status_codes=frozenset((429,))), target("c")),
+        fallback(target("a"), target("b"), target("c"), on_status_codes=frozenset((408,))),
+    ):
+        script = {"a": [Reply(404)], "b": [Reply(does.status_code)], "c": [ok()]}
+        run = Run(fleet(root), get("/v1/files/file-9999"), script)
+        assert (run.names, run.served_by) == (["a", "b", "c"], "c")
 
 
 def test_what_nobody_has_is_missing_where_it_would_have_been() -> None:

@@ -348,6 +348,7 @@ RESPONSE_IDS = {"resp_1", "conv_1", "ci_1", "cntr_1", "fc_1", "msg_1", "resp_0"}
         ({"metadata": {"vector_store_id": "vs_99", "note": '}{"id":"file-9"', "e": "\\"}, "id": "resp_1"}, {"resp_1"}),
         ({"id": "vs_1", "attributes": {"file_id": "file-9"}, "last": {"file_id": "file-2"}}, {"vs_1", "file-2"}),
         ({"tools": [{"parameters": {"x": [{"id": "text-1"}, "]"]}, "id": "tool-1"}], "metadata": None}, {"tool-1"}),
+        ({"prompt": {"id": "pmpt_1", "variables": {"id": "text-1"}}, "id": "resp_1"}, {"pmpt_1", "resp_1"}),
         ({"metadata": {}, "schema": [], "headers": {"id": "text"}, "id": "conv_1"}, {"conv_1"}),
     ],
 )

@@ -60,7 +60,6 @@ TABLE: list[tuple[Seen, str, str, str | None, bool, bool]] = [
     (Seen(500), "server error", "next", None, True, True),
     (Seen(502), "bad gateway", "next", None, True, True),
     (Seen(503, message=UPSTREAM), "upstream lost", "next", "deployment", True, True),
-    (Seen(503, message="<!DOCTYPE html><HTML>"), "unavailable behind a gateway", "next", "deployment", True, True),
     (Seen(503, "ServiceUnavailable", "Please try again later."), "unavailable", "next", "deployment", False, True),
     (Seen(503), "unavailable", "next", "deployment", False, True),
     (Seen(504), "gateway timeout", "next", None, True, True),
