@@ -20,6 +20,7 @@ from azure_shim.construction import (
     base_url_of,
     changed,
     forget_ambient,
+    is_aimed,
     is_at,
     pins,
     sdk_arguments,
@@ -38,7 +39,6 @@ __all__ = ["PLACEHOLDER", "AsyncOpenAI", "OpenAI"]
 # openai 1.x takes the headers of HTTP requests from `auth_headers` too, which elsewhere serves WebSockets alone.
 _HTTP_USES_AUTH_HEADERS = MAJOR < 2
 _KEPT_URLS = 256
-_UNGIVEN = (None, openai.NOT_GIVEN, getattr(openai, "not_given", openai.NOT_GIVEN))
 
 
 def _websockets() -> Any:
@@ -53,6 +53,8 @@ class _Shim:
 
     azure_shim_settings: Settings
     _kept_urls: dict[str, Any]
+    _is_astray = False
+    """Whether ``base_url`` was set to another origin than that of a target."""
 
     if not TYPE_CHECKING:  # to a type checker it is the SDK's str
 
@@ -72,9 +74,12 @@ class _Shim:
         @base_url.setter
         def base_url(self, url: Any) -> None:
             """Another path at the target's own origin is another surface of it; to another origin nothing is sent."""
-            settings = self.azure_shim_settings
-            if "_client" in vars(self) and str(url).rstrip("/") != base_url_of(settings) and is_at(settings, url):
-                url = self._moved(url)
+            text = str(url).rstrip("/")
+            if "_client" not in vars(self) or text == base_url_of(self.azure_shim_settings):
+                self._is_astray = False
+            elif text != str(self.base_url).rstrip("/"):
+                self._is_astray = not is_at(self.azure_shim_settings, url)
+                url = url if self._is_astray else self._moved(url)
             super(_Shim, type(self)).base_url.fset(self, url)
 
         def _moved(self, url: Any) -> Any:
@@ -303,8 +308,8 @@ class OpenAI(_Shim, openai.OpenAI):
         settings, given = changed(self, changes, http_client, options, is_async=False)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         copied = super().copy(http_client=given, _extra_kwargs=extra, **options)
-        if base_url in _UNGIVEN:
-            _aim(copied, self)
+        if self._is_astray and not is_aimed(changes):
+            copied.base_url = self.base_url
         return copied
 
     with_options = copy
@@ -453,8 +458,8 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         settings, given = changed(self, changes, http_client, options, is_async=True)
         extra = {**_extra_kwargs, "_azure_settings": settings}
         copied = super().copy(http_client=given, _extra_kwargs=extra, **options)
-        if base_url in _UNGIVEN:
-            _aim(copied, self)
+        if self._is_astray and not is_aimed(changes):
+            copied.base_url = self.base_url
         return copied
 
     with_options = copy
@@ -494,13 +499,6 @@ class AsyncOpenAI(_Shim, openai.AsyncOpenAI):
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise cut_answer(response) from error
         return checked_answer(result, cast_to, response)
-
-
-def _aim(copied: Any, client: Any) -> None:
-    """Let a copy go where its original does, which may be nowhere."""
-    own = client.base_url
-    if str(own).rstrip("/") != base_url_of(client.azure_shim_settings):
-        copied.base_url = own
 
 
 def _show_arguments(client: Any) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import openai
 
-from azure_shim.config.settings import CLIENT_ARGUMENTS, Settings, read_settings
+from azure_shim.config.settings import CLIENT_ARGUMENTS, ENDPOINT_ARGUMENTS, Settings, read_settings
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, build_client, own_settings, validated
 from azure_shim.routing.fleet import OURS
 from azure_shim.sdk import custom_query_of, default_headers_of, http_client_of, set_default_headers, without_ambient
@@ -20,6 +20,7 @@ __all__ = [
     "base_url_of",
     "changed",
     "forget_ambient",
+    "is_aimed",
     "is_at",
     "pins",
     "sdk_arguments",
@@ -67,13 +68,22 @@ def base_url_of(settings: Settings) -> str:
     return f"{settings.target.endpoint.origin}{settings.target.base_path}"
 
 
+def is_aimed(changes: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a copy say where it goes."""
+    given = (changes.get(name) for name in (*ENDPOINT_ARGUMENTS, "config"))
+    return any(value is not None and not isinstance(value, _UNSET) for value in given)
+
+
 def is_at(settings: Settings, url: Any) -> bool:
     """Whether a URL is at the origin of a client's one target."""
     if settings.plan is not None:
         return False
-    parts = urlsplit(str(url))
-    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
     origin = settings.target.endpoint.origin
+    try:
+        parts = urlsplit(str(url))
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:  # the SDK says what is wrong with it
+        return False
     return (parts.scheme, parts.hostname, port) == (origin.scheme, origin.host, origin.port)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +16,21 @@ import pytest
 import azure_shim
 from azure_shim.auth import identities
 from tests.servers import ScriptedServer
+
+if sys.version_info < (3, 12):
+    # What measures coverage is installed into each thread that begins, and Python 3.11 may refuse that to one while
+    # another gets it ("Cannot install a trace function while another trace function is being installed").
+    _settrace = sys.settrace
+
+    def _set_in_turn(function: Any) -> None:
+        for _ in range(10_000):
+            try:
+                return _settrace(function)
+            except RuntimeError:
+                time.sleep(0)
+        return _settrace(function)
+
+    sys.settrace = _set_in_turn
 
 MAJOR = int(openai.__version__.partition(".")[0])
 # openai 1 takes clients of httpx alone.

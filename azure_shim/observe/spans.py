@@ -7,6 +7,7 @@ does not know, it names none).
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any
 
@@ -21,8 +22,13 @@ def note_server(url: Any) -> None:
     Does nothing where OpenTelemetry is not in use. The names are those of its semantic conventions for such spans.
     """
     trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return
+    if trace is not None:
+        # Others' spans are of many kinds, and the module may be half imported: no call is lost for that.
+        with contextlib.suppress(Exception):
+            _note(trace, url)
+
+
+def _note(trace: Any, url: Any) -> None:
     span = trace.get_current_span()
     known = getattr(span, "attributes", None)
     if not known or not span.is_recording() or not any(name.startswith("gen_ai.") for name in known):

@@ -144,7 +144,10 @@ def _check_dialled(url: Any, settings: Settings) -> None:
     """WebSockets go where the rest of a client goes."""
     if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) or is_openais(url):
         return
-    if urlsplit(str(url))[1] != urlsplit(websocket_url(settings))[1]:
+    parts = urlsplit(str(url))
+    port = parts.port or {"wss": 443, "ws": 80}.get(parts.scheme)
+    targets = (settings.target,) if settings.plan is None else settings.plan.targets
+    if (parts.hostname, port) not in {(each.endpoint.origin.host, each.endpoint.origin.port) for each in targets}:
         raise ConfigurationError(
             [
                 "websocket_base_url: is another service's, and this client goes to Azure; give it that service's "

@@ -312,8 +312,15 @@ class Asking:
 
     def _note_ran(self, error: Exception, *, may_have_run: bool = True) -> None:
         """Remember that the SDK's retries of this call are not to be sent, and how it failed."""
-        attempts, retry = tuple(self.attempts), self._call.retry
-        self._fleet.ran.put(self._key(), attempts, error, retry=retry, may_have_run=may_have_run)
+        call = self._call
+        self._fleet.ran.put(
+            self._key(),
+            tuple(self.attempts),
+            error,
+            retry=call.retry,
+            is_own_key=call.key is not None,
+            may_have_run=may_have_run,
+        )
 
     def _key(self) -> bytes:
         """What the SDK's retries of one call have in common.

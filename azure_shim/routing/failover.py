@@ -60,7 +60,7 @@ class Trip(Asking):
         self._bounds = bounds
         if call.retry:
             # What the SDK sends again here may have run already, or has no attempts left.
-            ran = fleet.ran.get(self._key(), call.retry)
+            ran = fleet.ran.get(self._key(), call.retry, is_own_key=call.key is not None)
             if ran is not None and (ran.may_have_run or self._budget <= 0):
                 self.attempts += ran.attempts
                 return Failed(copied(ran.error))
@@ -260,7 +260,7 @@ class Trip(Asking):
         assert self.served is not None
         self.attempts[-1] = self.attempts[-1]._replace(reason=judge(Seen(failure=failure_of(error, in_body=True))).name)
         self._fleet.health.penalize(self.served.at, self._fleet.clock())
-        if not self._repeats() and not self._streams:  # which its caller reads, and the SDK does not send again
+        if not self._repeats():
             self._note_ran(error)
 
     # -- when nobody has served

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from random import Random
@@ -39,7 +39,10 @@ PIN, RESIDENCY, METADATA = "x-azure-shim-target", "x-azure-shim-residency", "x-p
 DEPLOYMENT = "x-azure-shim-deployment"
 OURS = (PIN, RESIDENCY, METADATA, DEPLOYMENT)
 """Headers in which a caller says to us, and to no target, what he wants of one call."""
-_RAN, _RETRIED_S = 256, 20.0  # the SDK waits 8 s at most
+_RAN = 256
+# How long the SDK waits before its first retry and before any later one (openai/_constants.py), and how late it may be.
+_FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 8.0
+_LATE_S, _LATE_OF_OWN_S = 5.0, 60.0
 # Azure's own mean nothing to OpenAI (Microsoft Learn, "Azure OpenAI REST API reference"). And OpenAI packs its answers,
 # in which a model's name could not be given back.
 _NOT_FOR_OPENAI = (b"x-ms-", b"aoai-", b"accept-encoding")
@@ -106,19 +109,20 @@ class Site:
 
 
 class _Failure(NamedTuple):
-    """``waiting`` counts the calls that failed so, by the last of the SDK's retries of each; 0 is none."""
+    """``expected`` has, of each of the SDK's retries by its count, until when it may come."""
 
     attempts: tuple[Attempt, ...]
     error: Exception
-    until: float
     may_have_run: bool
-    waiting: Counter[int]
+    expected: dict[int, float]
 
 
 class Ran:
     """Calls that failed and are not to be sent again, mostly since they may have run: by a key, while the SDK retries.
 
-    The SDK sends a call again after any error without an answer, and cannot be told not to.
+    The SDK sends a call again after any error without an answer, and cannot be told not to. A client of ours gives each
+    call a key of its own. For others the key is what is sent, which a later call may send as well: the retries of the
+    one that failed are waited for as long as the SDK waits before each, and some seconds more for whoever is late.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -136,27 +140,31 @@ class Ran:
         error: Exception,
         *,
         retry: int = 0,
+        is_own_key: bool = False,
         may_have_run: bool = True,
     ) -> None:
         """Note that the call, or a ``retry`` of it, has failed with ``error``."""
-        now = self._clock()
         with self._lock:
             before = self._kept.pop(key, None)
-            waiting = Counter[int]() if before is None or before.until <= now else before.waiting
-            waiting[retry] += 1
-            self._kept[key] = _Failure(attempts, error.with_traceback(None), now + _RETRIED_S, may_have_run, waiting)
+            expected = {} if before is None else before.expected
+            self._expect(expected, retry + 1, is_own_key=is_own_key)
+            self._kept[key] = _Failure(attempts, error.with_traceback(None), may_have_run, expected)
             if len(self._kept) > _RAN:
                 self._kept.popitem(last=False)
 
-    def get(self, key: bytes, retry: int) -> _Failure | None:
-        """How the call failed whose ``retry`` this is; None if it is of a later call that is the same to the byte."""
+    def get(self, key: bytes, retry: int, *, is_own_key: bool = False) -> _Failure | None:
+        """How the call failed whose ``retry`` this is; None if it did not, or not so lately that this can be of it."""
         with self._lock:
             found = self._kept.get(key)
-            if found is None or found.until <= self._clock() or not found.waiting[retry - 1]:
+            if found is None or found.expected.get(retry, 0.0) <= self._clock():
                 return None
-            found.waiting[retry - 1] -= 1
-            found.waiting[retry] += 1
+            self._expect(found.expected, retry + 1, is_own_key=is_own_key)
             return found
+
+    def _expect(self, expected: dict[int, float], retry: int, *, is_own_key: bool) -> None:
+        waits_s = min(_FIRST_RETRY_S * 2.0 ** (retry - 1), _LAST_RETRY_S)
+        late_s = _LATE_OF_OWN_S if is_own_key else _LATE_S
+        expected[retry] = max(expected.get(retry, 0.0), self._clock() + waits_s + late_s)
 
 
 _NO_RULES = Rules()

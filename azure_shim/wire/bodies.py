@@ -16,6 +16,7 @@ __all__ = ["ModelInBody", "read_model", "unpacked", "wants_stream"]
 # A body that needs more once unpacked is not unpacked: a kilobyte of gzip can stand for a gigabyte.
 _UNPACKED_BYTES = 64 * 1024 * 1024
 _SLICE_BYTES = 65_536
+_STREAMING_FORM = b'name="stream"\r\n\r\ntrue\r\n'
 
 
 class ModelInBody(Protocol):
@@ -45,9 +46,11 @@ class ModelInBody(Protocol):
 
 
 def wants_stream(content: bytes | None) -> bool:
-    """Whether JSON that is in memory asks for the answer as a stream of events."""
+    """Whether a body that is in memory asks for the answer as a stream of events."""
     if content is None or b'"stream"' not in content:
         return False
+    if content.startswith(b"--"):
+        return _STREAMING_FORM in content
     member = json_model.find(content, ("stream",))
     return member is not None and content[member.start : member.end] == b"true"
 

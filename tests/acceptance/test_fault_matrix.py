@@ -13,6 +13,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -24,6 +25,7 @@ import trustme
 
 import azure_shim
 from tests.conftest import OWN_LIBRARY, Colour
+from tests.fleets import at_server, fleet_of, plan
 from tests.servers import CHAT, FIN, LAST_CHUNK, MESSAGES, RESET, ScriptedServer, Seen, answer, chunk, chunked, event
 
 SHAPES = ("json", "stream", "multipart")
@@ -711,6 +713,8 @@ def test_a_later_call_that_is_the_same_to_the_byte_has_retries_of_its_own(
         colour.run(OPERATIONS["image"](two.client))
     asked = count(first, 1)
 
+    ran = fleet_of(two._watcher).ran
+    ran._clock = lambda: time.monotonic() + 20  # when nobody waits for a retry any more
     first.script = lambda seen: [answer({}, 429, {"retry-after-ms": "1"})]
     answers = [answer({}, 429, {"retry-after-ms": "1"}), answer({"created": 1, "data": []})]
     second.script = lambda seen: [answers.pop(0)]
@@ -718,6 +722,49 @@ def test_a_later_call_that_is_the_same_to_the_byte_has_retries_of_its_own(
     assert raw.headers["x-azure-shim-target"] == "second"
     assert len(second.requests) == 2
     assert asked == 1
+
+
+def test_one_that_was_refused_takes_no_equal_calls_place(
+    colour: Colour, library: Any, first: ScriptedServer, second: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The retry of a call that has not run comes between those of an equal one that may have."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+    first.script = lambda seen: [RESET]
+    second.script = lambda seen: [answer({"created": 1, "data": []})]
+    two = Two(colour, library, (first.url, second.url), max_retries=1)
+    ran = fleet_of(two._watcher).ran
+    refused: list[Any] = []
+    get = ran.get
+
+    def both(key: bytes, retry: int, **more: Any) -> Any:
+        refused.append(get(key, retry, **more))  # the other call's, as it would be asked for
+        return get(key, retry, **more)
+
+    monkeypatch.setattr(ran, "get", both)
+    with pytest.raises(openai.APIConnectionError):
+        colour.run(OPERATIONS["image"](two.client))
+    assert len(refused) == 1
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+def test_a_call_that_may_have_run_is_remembered_for_as_long_as_it_is_tried(
+    colour: Colour, first: ScriptedServer, second: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+    first.script = second.script = lambda seen: [RESET]
+    config = plan("fallback", at_server("first", first), at_server("second", second))
+    client = colour.client(config=config, max_retries=9)
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 4.0
+        return now[0]
+
+    fleet_of(client).ran._clock = clock
+    with pytest.raises(openai.APIConnectionError):
+        colour.run(OPERATIONS["image"](client))
+    assert now[0] > 60, "longer than the SDK is waited for at once"
+    assert (len(first.requests), len(second.requests)) == (1, 0)
 
 
 def test_of_many_equal_calls_none_is_run_twice(

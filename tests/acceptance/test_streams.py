@@ -108,6 +108,36 @@ def test_a_stream_that_a_form_asks_for_is_one_too(
     colour.close(client)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_form_that_a_hook_has_read_asks_for_one_as_well(
+    kind: str, colour: Colour, library: Any, server: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    async def awaited(request: Any) -> None:
+        await request.aread()
+
+    hook: Any = awaited if colour.is_async else lambda request: request.read()
+    given = colour.library_client(library, event_hooks={"request": [hook]})
+    got = threading.Semaphore(0)
+
+    def script(seen: Seen) -> Iterator[bytes]:
+        yield chunked(kind).replace(b"content-type: \r\n", b"")
+        for n in range(3):
+            yield chunk(b'data: {"type":"transcript.text.delta","delta":"%d"}\n\n' % n)
+            assert got.acquire(timeout=10), "the chunk before was not handed on"
+        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+    server.script = script
+    config = plan("fallback", at_server("a", server), at_server("b", elsewhere), deployments={"gpt-4o": "prod"})
+    client = colour.client(config=config, max_retries=0, http_client=given)
+    create = client.audio.transcriptions.create
+    stream = colour.iterate(colour.call(create, model="gpt-4o", file=("a.wav", b"RIFF"), stream=True))
+    for n in range(3):
+        assert colour.next(stream).delta == str(n)
+        got.release()
+    colour.close(client)
+    colour.close(given)
+
+
 INNER = [
     {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"stream": True}}}}]},
     {"extra_body": {"data_sources": [{"type": "x", "parameters": {"stream": True}}]}},

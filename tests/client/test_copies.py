@@ -253,10 +253,13 @@ def test_another_base_url_is_where_a_client_goes_from_then_on(
     assert server.requests[-1].target == "/v2/chat/completions"
     assert client.websocket_base_url == f"{server.url}/v2".replace("http", "ws")
     client.base_url = f"{elsewhere.url}/v1"
+    client.base_url = client.base_url
     for each in (client, client.copy(), client.with_options(timeout=3)):
         with pytest.raises(openai.PermissionDeniedError):
             chat(colour, each)
     assert elsewhere.requests == []
+    chat(colour, client.with_options(azure_endpoint=elsewhere.url, api_key="theirs"))
+    assert [seen.header("api-key") for seen in elsewhere.requests] == ["theirs"]
     client.base_url = f"{server.url}/v1"
     chat(colour, client)
     assert server.requests[-1].target == "/v1/chat/completions"
@@ -280,6 +283,16 @@ def test_a_credential_does_not_follow_a_base_url_to_another_origin(
         with pytest.raises(openai.PermissionDeniedError):
             chat(colour, each)
     assert (elsewhere.requests, server.requests) == ([], [])
+
+
+@pytest.mark.parametrize("path", ["/{tenant}", "/a b", "/ü", "/x%20y"])
+def test_a_path_that_is_spelled_otherwise_by_httpx_is_no_other_place(
+    path: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    client = colour.client(base_url=server.url + path, api_key="first-key", max_retries=0)
+    assert client.with_options(timeout=3)._client is client.with_options(timeout=4)._client is client._client
+    chat(colour, client.with_options(azure_endpoint=elsewhere.url, api_key="theirs"))
+    assert [seen.header("api-key") for seen in elsewhere.requests] == ["theirs"]
 
 
 def test_a_base_url_may_be_set_as_often_as_one_likes(colour: Colour, server: ScriptedServer) -> None:

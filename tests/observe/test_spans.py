@@ -61,3 +61,22 @@ def test_other_spans_are_left_alone(span: Any, current: list[Any], colour: Colou
     client = colour.client(azure_endpoint=server.url, api_key="k" * 32, max_retries=0)
     chat(colour, client)
     assert dict(getattr(span, "attributes", {})) == before
+
+
+class Odd(Span):
+    """One of somebody's own."""
+
+    def set_attribute(self, name: str, value: Any) -> None:
+        raise RuntimeError("the exporter is full")
+
+
+@pytest.mark.parametrize("span", [Odd(gen_ai__system="openai"), SimpleNamespace(attributes={5: 1}), "half imported"])
+def test_no_call_is_lost_for_a_span(
+    span: Any, current: list[Any], colour: Colour, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current[0] = span
+    if span == "half imported":
+        monkeypatch.setitem(sys.modules, "opentelemetry.trace", SimpleNamespace())  # type: ignore[arg-type]
+    client = colour.client(azure_endpoint=server.url, api_key="k" * 32, max_retries=2)
+    assert chat(colour, client)
+    assert len(server.requests) == 1

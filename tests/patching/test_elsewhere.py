@@ -237,6 +237,9 @@ def test_websockets_that_are_aimed_elsewhere_alone_are_refused_in_words(colour: 
     with pytest.raises(azure_shim.ConfigurationError, match=r"^websocket_base_url: "):
         openais(colour, websocket_base_url="wss://elsewhere.example/v1")
     assert openais(colour, websocket_base_url="wss://api.openai.com/v1")
+    with azure_shim.patched(azure_endpoint="https://X.openai.azure.com:443", api_key="k"):
+        for host in ("x.openai.azure.com", "X.openai.azure.com:443"):
+            assert openais(colour, websocket_base_url=f"wss://{host}/openai/v1")
     assert openais(colour, base_url="https://elsewhere.example/v1", websocket_base_url="wss://elsewhere.example/v1")
 
 
