@@ -22,6 +22,7 @@ __all__ = [
     "forget_ambient",
     "is_aimed",
     "is_at",
+    "is_of_target",
     "pins",
     "sdk_arguments",
     "split",
@@ -76,15 +77,19 @@ def is_aimed(changes: Mapping[str, Any]) -> bool:
 
 def is_at(settings: Settings, url: Any) -> bool:
     """Whether a URL is at the origin of a client's one target."""
-    if settings.plan is not None:
-        return False
-    origin = settings.target.endpoint.origin
+    return settings.plan is None and is_of_target(settings, url)
+
+
+def is_of_target(settings: Settings, url: Any) -> bool:
+    """Whether a URL, of a WebSocket too, is at the origin of any of a client's targets."""
     try:
         parts = urlsplit(str(url))
-        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+        scheme = parts.scheme.replace("ws", "http", 1)
+        origin = (scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(scheme))
     except ValueError:  # the SDK says what is wrong with it
         return False
-    return (parts.scheme, parts.hostname, port) == (origin.scheme, origin.host, origin.port)
+    targets = (settings.target,) if settings.plan is None else settings.plan.targets
+    return any(each.endpoint.origin == origin for each in targets)
 
 
 def pins(settings: Settings) -> list[dict[str, str]]:

@@ -137,14 +137,19 @@ def _realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if target.default_deployment is None or "call_id" in kwargs:  # a SIP call is named by its id alone
             return wanted
         model = target.default_deployment
-    deployment = resolve(target, model, "/realtime")
-    if isinstance(deployment, Refusal):
-        raise openai.OpenAIError(deployment.message)
+    deployment = _deployment(target, model, "/realtime")
     if not target.is_classic:
         return {**wanted, "model": deployment}
     # The preview surface names the deployment in a parameter of its own (Microsoft Learn, "Realtime API reference").
     query = {"api-version": target.api_version, "deployment": deployment, **(kwargs.get("extra_query") or {})}
     return {**wanted, "model": deployment, "extra_query": query}
+
+
+def _deployment(target: Target, model: str, path: str) -> str:
+    found = resolve(target, model, path)
+    if isinstance(found, Refusal):
+        raise openai.OpenAIError(found.message)
+    return found
 
 
 def _beta_realtime(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +178,7 @@ def _translations(client: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     model = kwargs.get("model")
     if not isinstance(model, str):
         return wanted  # the SDK says what is wrong
-    deployment = resolve(target, model, path)
-    if isinstance(deployment, Refusal):
-        raise openai.OpenAIError(deployment.message)
-    return {**wanted, "model": deployment}
+    return {**wanted, "model": _deployment(target, model, path)}
 
 
 class _Kind(NamedTuple):

@@ -112,7 +112,7 @@ class CredentialReader:
             return None
         if callable(value):
             return self._provided(label, value, "api-key", is_token=True)
-        return self._checked(label, value, "api-key", is_token=True)
+        return self._checked(label, value, "api-key", is_token=True, is_key=True)
 
     def _key_header(self) -> str:
         name = self._arguments.get("api_key_header", "api-key")
@@ -139,10 +139,13 @@ class CredentialReader:
         )
         return None
 
-    def _checked(self, label: str, value: object, header: str, *, is_token: bool) -> Credential | None:
+    def _checked(
+        self, label: str, value: object, header: str, *, is_token: bool, is_key: bool = False
+    ) -> Credential | None:
+        """``is_token`` says that it goes out as a bearer token, which OpenAI's key does as well."""
         if is_token and isinstance(value, str):
             value = without_bearer(value)
-        fault = fault_of(value, is_key=not is_token or label == "api_key")
+        fault = fault_of(value, is_key=is_key or not is_token)
         if fault is not None:
             self._reader.problem(f"{label}: {fault}")
             return None

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 import wrapt
@@ -19,7 +18,7 @@ from azure_shim import calls
 from azure_shim.answers import checked_answer, cut_answer, worded
 from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.config.settings import Settings
-from azure_shim.construction import PLACEHOLDER, base_url_of, forget_ambient, websocket_url
+from azure_shim.construction import PLACEHOLDER, base_url_of, forget_ambient, is_of_target, websocket_url
 from azure_shim.dialling import building_http, headers_of, headers_of_async, is_building_http, refresh
 from azure_shim.http import SIGNING_HEADERS, ConfigurationError, own_settings, validated
 from azure_shim.patching.places import Places
@@ -144,10 +143,7 @@ def _check_dialled(url: Any, settings: Settings) -> None:
     """WebSockets go where the rest of a client goes."""
     if url is None or isinstance(url, (openai.NotGiven, openai.Omit)) or is_openais(url):
         return
-    parts = urlsplit(str(url))
-    port = parts.port or {"wss": 443, "ws": 80}.get(parts.scheme)
-    targets = (settings.target,) if settings.plan is None else settings.plan.targets
-    if (parts.hostname, port) not in {(each.endpoint.origin.host, each.endpoint.origin.port) for each in targets}:
+    if not is_of_target(settings, url):
         raise ConfigurationError(
             [
                 "websocket_base_url: is another service's, and this client goes to Azure; give it that service's "

@@ -12,6 +12,7 @@ import openai
 
 from azure_shim.client import AsyncOpenAI, OpenAI
 from azure_shim.config.settings import Settings
+from azure_shim.construction import is_of_target
 from azure_shim.http import UNPICKLABLE, build_client, own_settings, validated
 from azure_shim.patching.state import Patch
 
@@ -170,12 +171,7 @@ class Seat:
         self.settings = client.azure_shim_settings = validated(lambda: patch.settings(is_async=self.is_async))
 
     def _is_own(self, url: Any) -> bool:
-        if self.settings is None:
-            return False
-        targets = (self.settings.target,) if self.settings.plan is None else self.settings.plan.targets
-        parts = urlsplit(str(url))
-        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-        return (parts.scheme, parts.hostname, port) in {each.endpoint.origin for each in targets}
+        return self.settings is not None and is_of_target(self.settings, url)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Seat:
         return self

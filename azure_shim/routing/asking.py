@@ -28,7 +28,6 @@ from azure_shim.values import (
     Send,
     Target,
 )
-from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.retry_after import retry_after_s
 from azure_shim.wire.verdict import SEEN_200, SERVED, Seen, Verdict, judge
 
@@ -86,7 +85,6 @@ class Asking:
         "_outcomes",
         "_parked",
         "_refusals",
-        "_streams",
         "attempts",
         "served",
         "wall",
@@ -111,7 +109,6 @@ class Asking:
         self._budget = budget_of(fleet, call.retry)
         self._bounds = FREE
         self._may_have_run = self._has_waited = False
-        self._streams = call.form_streams or wants_stream(call.content)
 
     def _stop(self) -> Came:
         """The last outcome is one that no other target can cure."""
@@ -188,7 +185,7 @@ class Asking:
                 outcome: Outcome = (
                     (
                         yield from self._sending(
-                            site, naming, limit_s, head_s, takes_in=is_replaceable and not self._streams
+                            site, naming, limit_s, head_s, takes_in=is_replaceable and not self._call.streams
                         )
                     )
                     if first is None
@@ -203,7 +200,7 @@ class Asking:
                         outcome,
                         self._call.line,
                         is_replaceable=is_replaceable,
-                        streams=self._streams,
+                        streams=self._call.streams,
                         token_s=token_s,
                         error_s=error_s,
                     )
@@ -270,7 +267,7 @@ class Asking:
         own, limit = target.timeout_s, self._call.limit_s
         if limit is None:
             return own, None
-        streams = self._streams
+        streams = self._call.streams
         if not streams and not self.attempts and not self._has_waited:
             return own, None
         left = max(self._deadline - self._fleet.clock(), 0.001)

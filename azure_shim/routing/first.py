@@ -17,7 +17,6 @@ from azure_shim.routing.noting import steer
 from azure_shim.routing.replay import is_pure
 from azure_shim.routing.route import Call, Naming, Route, name_deployment
 from azure_shim.values import Answered
-from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.request_line import RequestLine
 
 __all__ = ["Holder", "is_plain", "try_first"]
@@ -56,7 +55,7 @@ def is_plain(fleet: Fleet, call: Call, is_shown: bool = False) -> bool:
     for member in _TELLING:
         if member in content:
             return False
-    return not wants_stream(content)
+    return not call.streams
 
 
 def _is_plain_line(fleet: Fleet, line: RequestLine) -> bool:

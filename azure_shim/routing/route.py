@@ -26,8 +26,8 @@ class Call(NamedTuple):
     credential that the caller gave for this request. ``content`` is the body if it is in memory, else None. ``limit_s``
     is how long the caller waits for a sign of life; ``content_length`` is that header of a body that is not in memory.
     ``key`` is what all of the SDK's retries of the call have, if the client says so; ``retry`` is which of them it is.
-    ``deployment`` is the caller's wish for this call, which no target maps. ``form_streams`` says that a form which is
-    not in memory asks for a stream.
+    ``deployment`` is the caller's wish for this call, which no target maps. ``streams`` says that it asks for a
+    stream of events.
     """
 
     line: RequestLine
@@ -41,7 +41,7 @@ class Call(NamedTuple):
     key: str | None = None
     retry: int = 0
     deployment: str | None = None
-    form_streams: bool = False
+    streams: bool = False
 
     def __repr__(self) -> str:
         return f"Call({self.line!r})"

@@ -14,6 +14,7 @@ from azure_shim.transport.exchange import CALL, EXPLICIT, EXTENSION, SHOWN, Exch
 from azure_shim.transport.library import Library
 from azure_shim.transport.private import form_says
 from azure_shim.values import Address, Answered, Failed, Header, Origin, Refusal, Send, Served, Target
+from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.endpoints import is_loopback
 from azure_shim.wire.request_line import RequestLine, read
 
@@ -158,7 +159,11 @@ class Engine:
             content = request.content
         except self.library.module.RequestNotRead:
             content = None
-            exchange.form_streams = form_says(request.stream, "stream", "true")
+        is_shown = request.extensions.get(SHOWN) is True
+        if content is None:
+            exchange.streams = form_says(request.stream, "stream", "true")
+        elif not is_shown:
+            exchange.streams = wants_stream(content)
         line = exchange.line = self.line(request.method, request.url, own=own)
         names_model = line.operation is not None and line.operation.model_at
         kind, encoding = _content_headers(raw, names) if names_model else ("", "")
@@ -181,10 +186,10 @@ class Engine:
                 key,
                 retry,
                 wishes.deployment,
-                exchange.form_streams,
+                exchange.streams,
             )
             exchange.begin(call.limit_s, self.fleet.clock, is_in_memory=content is not None)
-            if wishes == NO_WISHES and is_plain(self.fleet, call, request.extensions.get(SHOWN) is True):
+            if wishes == NO_WISHES and is_plain(self.fleet, call, is_shown):
                 return try_first(self.fleet, call, exchange)
             trip = exchange.trip = Trip(self.fleet, call, wishes)
             return trip.run()

@@ -15,7 +15,6 @@ from azure_shim.transport.library import Library, Peeked, Streams
 from azure_shim.transport.private import set_host, telling_values
 from azure_shim.transport.watch import ATTEMPTS, FrameWatch, Watch, mark, mark_first
 from azure_shim.values import Answered, Body, Failed, Header, Late, Refusal, Send
-from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.request_line import RequestLine
 from azure_shim.wire.verdict import failure_of
 
@@ -67,11 +66,11 @@ class Exchange:
         "clock",
         "engine",
         "first",
-        "form_streams",
         "library",
         "line",
         "peeked",
         "request",
+        "streams",
         "trip",
     )
 
@@ -87,8 +86,8 @@ class Exchange:
         self._resumed, self._bounded, self._begun, self._watched = streams
         self.peeked: Peeked | None = None
         """What was read of the caller's body before it is sent."""
-        self.form_streams = False
-        """Whether the caller's body is a form that asks for a stream."""
+        self.streams = False
+        """Whether a stream was asked for. Not every gateway says so of its answer, and the SDK reads it as one."""
         self._after_head: tuple[dict[str, float | None], float | None] | None = None
         self._broken: tuple[Exception, ...] = ()
         self._original: Any = None
@@ -130,7 +129,7 @@ class Exchange:
             headers = library.Headers(request.headers)
         else:
             headers = library.Headers([(b"Host", address.authority.encode()), *_resized(send, request)])
-        if self.engine.has_plain_frames and self._names_frames() and self._streams():
+        if self.engine.has_plain_frames and self._names_frames() and self.streams:
             headers["Accept-Encoding"] = "identity"  # a packed stream could not be read on its way
         for name, value in send.credential:
             headers[name.decode()] = value.decode()
@@ -192,7 +191,7 @@ class Exchange:
     def answered(self, response: Any, content_type: str) -> Answered:
         """The head of a response, before anybody has read its body."""
         self.reads_on()
-        if self._answers_json() and not content_type.startswith("text/event-stream") and not self._streams():
+        if self._answers_json() and not content_type.startswith("text/event-stream") and not self.streams:
             self.bound(response)
         status = response.status_code
         if status != 401:
@@ -281,7 +280,7 @@ class Exchange:
         """Whether an answer is a stream of chat or text completions; a packed one is the caller's to unpack."""
         if not self._names_frames():
             return False
-        is_stream = result.content_type.startswith("text/event-stream") or self._streams()
+        is_stream = result.content_type.startswith("text/event-stream") or self.streams
         return is_stream and not result.response.headers.get("content-encoding")
 
     def _names_frames(self) -> bool:
@@ -324,13 +323,6 @@ class Exchange:
             f"{result.status} and a text/html page where Azure OpenAI answers JSON; a proxy, a sign-in page or a wrong "
             "endpoint answers like that.",
         )
-
-    def _streams(self) -> bool:
-        """Whether a stream was asked for. Not every gateway says so of its answer, and the SDK reads it as one."""
-        try:
-            return self.form_streams or wants_stream(self.request.content)
-        except self.library.module.RequestNotRead:
-            return False
 
     def _answers_json(self) -> bool:
         """Whether the operation is known to answer JSON (or events), and not a file or speech of any length."""

@@ -84,27 +84,32 @@ def test_a_stream_is_one_whatever_its_answer_says_that_it_is(
     colour.close(client)
 
 
+def transcript(kind: str, got: threading.Semaphore) -> Iterator[bytes]:
+    """A streamed transcription, each piece of which is written when the one before it has been read."""
+    yield chunked(kind).replace(b"content-type: \r\n", b"")
+    for n in range(4):
+        yield chunk(b'data: {"type":"transcript.text.delta","delta":"%d"}\n\n' % n)
+        assert got.acquire(timeout=10), "the chunk before was not handed on"
+    yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+
+def read_transcript(colour: Colour, client: Any, got: threading.Semaphore) -> None:
+    create = client.audio.transcriptions.create
+    stream = colour.iterate(colour.call(create, model="gpt-4o", file=("a.wav", b"RIFF"), stream=True))
+    for n in range(4):
+        assert colour.next(stream).delta == str(n)
+        got.release()
+
+
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_stream_that_a_form_asks_for_is_one_too(
     targets: int, kind: str, colour: Colour, server: ScriptedServer, elsewhere: ScriptedServer, dose: str
 ) -> None:
     got = threading.Semaphore(0)
-
-    def script(seen: Seen) -> Iterator[bytes]:
-        yield chunked(kind).replace(b"content-type: \r\n", b"")
-        for n in range(4):
-            yield chunk(b'data: {"type":"transcript.text.delta","delta":"%d"}\n\n' % n)
-            assert got.acquire(timeout=10), "the chunk before was not handed on"
-        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
-
-    server.script = script
+    server.script = lambda seen: transcript(kind, got)
     client = client_of(colour, server, dose) if targets == 1 else several(colour, server, elsewhere, dose)
-    create = client.audio.transcriptions.create
-    stream = colour.iterate(colour.call(create, model="gpt-4o", file=("a.wav", b"RIFF"), stream=True))
-    for n in range(4):
-        assert colour.next(stream).delta == str(n)
-        got.release()
+    read_transcript(colour, client, got)
     colour.close(client)
 
 
@@ -118,22 +123,10 @@ def test_a_form_that_a_hook_has_read_asks_for_one_as_well(
     hook: Any = awaited if colour.is_async else lambda request: request.read()
     given = colour.library_client(library, event_hooks={"request": [hook]})
     got = threading.Semaphore(0)
-
-    def script(seen: Seen) -> Iterator[bytes]:
-        yield chunked(kind).replace(b"content-type: \r\n", b"")
-        for n in range(3):
-            yield chunk(b'data: {"type":"transcript.text.delta","delta":"%d"}\n\n' % n)
-            assert got.acquire(timeout=10), "the chunk before was not handed on"
-        yield chunk(b"data: [DONE]\n\n") + LAST_CHUNK
-
-    server.script = script
+    server.script = lambda seen: transcript(kind, got)
     config = plan("fallback", at_server("a", server), at_server("b", elsewhere), deployments={"gpt-4o": "prod"})
     client = colour.client(config=config, max_retries=0, http_client=given)
-    create = client.audio.transcriptions.create
-    stream = colour.iterate(colour.call(create, model="gpt-4o", file=("a.wav", b"RIFF"), stream=True))
-    for n in range(3):
-        assert colour.next(stream).delta == str(n)
-        got.release()
+    read_transcript(colour, client, got)
     colour.close(client)
     colour.close(given)
 

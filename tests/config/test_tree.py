@@ -286,6 +286,10 @@ class TestLeaves:
 
 
 class TestOpenAI:
+    def test_its_key_may_be_of_several_words_wherever_it_stands(self) -> None:
+        assert leaf({"provider": "openai", "api_key": "My API Key"}).credential.value == "My API Key"
+        assert leaf({"provider": "openai"}, {"OPENAI_API_KEY": "My API Key"}).credential.value == "My API Key"
+
     @pytest.mark.parametrize(
         ("url", "origin", "path"),
         [

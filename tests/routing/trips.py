@@ -31,6 +31,7 @@ from azure_shim.values import (
     Send,
     Target,
 )
+from azure_shim.wire.bodies import wants_stream
 from azure_shim.wire.endpoints import parse
 from azure_shim.wire.request_line import read
 
@@ -170,7 +171,17 @@ def call(
     limit_s: float | None = None,
     retry: int = 0,
 ) -> Call:
-    return Call(read(method, path), list(headers), explicit, content_type, "", content, limit_s, retry=retry)
+    return Call(
+        read(method, path),
+        list(headers),
+        explicit,
+        content_type,
+        "",
+        content,
+        limit_s,
+        retry=retry,
+        streams=wants_stream(content),
+    )
 
 
 def get(path: str, **fields: Any) -> Call:
